@@ -1,0 +1,1 @@
+"""Notifier: messages and channels. It knows nothing of rules or runs."""

@@ -1,0 +1,17 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def corpus() -> Path:
+    """The folder of real event files, or a skip where it is not at hand."""
+    folder = Path(os.environ.get("SENTINEL_CORPUS", Path(__file__).parents[1].parent / "shared" / "corpus"))
+    if not (folder / "labels.csv").is_file():
+        pytest.skip(f"no corpus at {folder}; set SENTINEL_CORPUS to run this test")
+    return folder

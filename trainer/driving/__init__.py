@@ -1,0 +1,1 @@
+"""The driving task: raw worlds, lanes, reward, and the gymnasium environment over them."""
