@@ -1,0 +1,51 @@
+# Every target does its own set-up: a fresh clone, Python 3.11 or newer and make are enough.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow test-seeds check format types docs bench clean
+
+help:  ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+$(READY): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or newer on the PATH; install one, or say make PYTHON=/path/to/python" >&2; exit 1; }
+	@echo "setting up $(VENV) (once; about a minute) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[trainer,dev]'
+	@touch $@
+
+demo: $(READY)  ## a run dies, the sentinel saves it: about three minutes
+	$(BIN)/python -m examples.incident_demo
+
+test: $(READY)  ## lint, types and the tests: a few minutes
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+test-slow: $(READY)  ## the long tests: kill loops and whole trainings
+	$(BIN)/python -m pytest -m slow --timeout 1800
+
+test-seeds: $(READY)  ## five seeds of the incident and of the healthy preset, with and without the sentinel
+	$(BIN)/python -m benchmarks.seeds
+
+check: $(READY)  ## lint and types only
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY)  ## rewrite the sources in the house format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY)  ## reading, rules, guard and driving world against their rivals
+	$(BIN)/python -m benchmarks.reading
+	$(BIN)/python -m benchmarks.rules
+	$(BIN)/python -m benchmarks.guard
+	$(BIN)/python -m benchmarks.driving
+
+clean:  ## remove what make made
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,82 @@
+"""Who may import whom. A failure here is a design change: see docs/architecture.md."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+STDLIB = frozenset(sys.stdlib_module_names)
+IMPURE = {"asyncio", "multiprocessing", "os", "pathlib", "signal", "socket", "sqlite3", "subprocess", "threading", "time"}
+
+FLOORS = {
+    "rules": (STDLIB - IMPURE) | {"rules"},
+    "notifier": STDLIB | {"notifier"},
+    "sentinel": STDLIB | {"sentinel", "rules", "notifier"},
+    "trainer": STDLIB | {"trainer", "sentinel.guard", "torch", "numpy", "gymnasium"},
+}
+"""What any file of a package may import."""
+
+ONE_LIBRARY_ONE_FILE = {
+    "pydantic": {"rules/schema.py", "sentinel/config.py"},
+    "tensorboard": {"sentinel/events.py", "trainer/metrics.py"},
+    "torch.utils": {"trainer/metrics.py"},
+    "google_crc32c": {"sentinel/records.py", "sentinel/events.py"},
+    "watchdog": {"sentinel/wakeup.py"},
+    "slack_sdk": {"notifier/slack.py"},
+    "rich": {"notifier/console.py", "sentinel/cli.py", "sentinel/report.py", "trainer/progress.py"},
+    "sqlite3": {"sentinel/journal.py"},
+    "time": {"sentinel/clock.py", "sentinel/guard.py"},
+    "carla": {"trainer/driving/carla_world.py"},
+}
+"""Which files may know of a library; `time` is the sentinel's rule, the trainer may look at its watch."""
+
+
+def sources() -> list[Path]:
+    return sorted(path for package in FLOORS for path in (ROOT / package).rglob("*.py"))
+
+
+def imports(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield (line, dotted module) of every import in a file, also those inside functions."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), str(path))):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: relative import; write the package's name"
+            yield node.lineno, node.module or ""
+
+
+def is_allowed(module: str, allowed: frozenset[str] | set[str]) -> bool:
+    return any(module == name or module.startswith(f"{name}.") for name in allowed)
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_file_imports_only_from_its_floor_and_below(path: Path) -> None:
+    """The arrow points one way: trainer to guard, sentinel to rules and notifier, and those two to nothing of ours."""
+    name = path.relative_to(ROOT).as_posix()
+    package = name.split("/", 1)[0]
+    for line, module in imports(path):
+        libraries = {lib for lib, files in ONE_LIBRARY_ONE_FILE.items() if name in files}
+        assert is_allowed(module, FLOORS[package] | libraries), f"{name}:{line}: may not import {module}"
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_library_is_known_to_one_file(path: Path) -> None:
+    """A library that one file knows can be replaced in one file."""
+    name = path.relative_to(ROOT).as_posix()
+    for line, module in imports(path):
+        for library, files in ONE_LIBRARY_ONE_FILE.items():
+            if library == "time" and not name.startswith("sentinel/"):
+                continue
+            if is_allowed(module, {library}):
+                assert name in files, f"{name}:{line}: {library} belongs in {', '.join(sorted(files))}"
+
+
+def test_the_guard_is_one_file_of_the_standard_library() -> None:
+    """A foreign training job takes guard.py as it is."""
+    for line, module in imports(ROOT / "sentinel" / "guard.py"):
+        assert module.split(".")[0] in STDLIB, f"guard.py:{line}: {module} is not in the standard library"
