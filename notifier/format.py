@@ -1,0 +1,170 @@
+"""From a message to text: lines for a terminal or a log, blocks for Slack. Pure.
+
+Run names, tags and everything made from them come from files that anyone may have written. Here, and only
+here, they lose their power: control characters and terminal escapes become visible text, and Slack's
+`<!channel>`, `<@U…>`, links, backticks and bare `@here` are shown and not obeyed.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
+
+from notifier.message import Fact, Message
+
+Block: TypeAlias = dict[str, Any]
+
+MAX_BLOCKS = 50
+MAX_HEADER = 150
+MAX_SECTION = 3000
+MAX_FIELDS = 10
+MAX_FIELD = 2000
+"""Slack's limits (docs.slack.dev/reference/block-kit/blocks). Counted in UTF-16 units, the strictest reading."""
+
+_MAX_FACTS = 20
+_MAX_VALUE = 200
+_MAX_ADVICE = 2000
+_MAX_CONTEXT = 500
+# Together below the 13 200 units at which Slack answers msg_blocks_too_long.
+
+_JOINERS = "\u200c\u200d"  # emoji, Persian and Indic scripts need them; they reorder nothing
+_LABEL_WIDTH = 12
+
+
+def neutral(text: str, *, lines: bool = False) -> str:
+    """Make untrusted text harmless: what would act on a terminal or reorder a line becomes visible.
+
+    Args:
+        text: anything, also lone surrogates.
+        lines: keep line breaks; without it they too are shown as `\\n`, so that a name cannot forge a line.
+    """
+    return "".join(_visible(character, lines=lines) for character in text.replace("\t", " "))
+
+
+def _visible(character: str, *, lines: bool) -> str:
+    if character == "\n" and lines:
+        return character
+    # Control, format (bidi overrides, zero width), lone surrogates, private use, line and paragraph separators.
+    if unicodedata.category(character) not in {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"} or character in _JOINERS:
+        return character
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def clip(text: str, limit: int) -> str:
+    """Cut text to at most `limit` UTF-16 units and say so with an ellipsis; never inside a character."""
+    if _units(text) <= limit:
+        return text
+    kept: list[str] = []
+    used = 1
+    for character in text:
+        used += _units(character)
+        if used > limit:
+            break
+        kept.append(character)
+    return "".join(kept) + "…"
+
+
+def _units(text: str) -> int:
+    return len(text) + sum(1 for character in text if ord(character) > 0xFFFF)
+
+
+def utc(wall_time: float) -> str:
+    """Write seconds since the epoch as people read them: `2025-11-22 17:41:05 UTC`."""
+    try:
+        return datetime.fromtimestamp(wall_time, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except (ValueError, OverflowError, OSError):
+        return f"unknown time ({wall_time})"
+
+
+def headline(message: Message) -> str:
+    """Say a message in one line: severity, run, title, state."""
+    about = " · ".join(neutral(part) for part in (message.run, message.title, message.state) if part)
+    return f"{message.severity.upper():<8} {about}"
+
+
+def plain(message: Message) -> str:
+    """Render a message as text: a headline, and below it, indented, what it says. No line break at the end."""
+    return "\n".join((headline(message), *_details(message)))
+
+
+def _details(message: Message) -> Iterator[str]:
+    for line in neutral(message.happened, lines=True).splitlines():
+        yield f"  {line}"
+    for label, value in message.facts:
+        yield f"  {neutral(label):<{_LABEL_WIDTH}} {neutral(value)}"
+    if message.rule:
+        yield f"  {'rule':<{_LABEL_WIDTH}} {neutral(message.rule)}"
+    for number, line in enumerate(neutral(message.advice, lines=True).splitlines()):
+        yield f"  {'try' if number == 0 else '':<{_LABEL_WIDTH}} {line}"
+
+
+def fallback(message: Message) -> str:
+    """Render the text that Slack shows in a notification, and everywhere if it takes no blocks."""
+    return _slack(plain(message), MAX_SECTION)
+
+
+def blocks(message: Message) -> list[Block]:
+    """Render a message as Slack blocks, within Slack's limits whatever the message holds."""
+    made: list[Block] = [{"type": "header", "text": _text(neutral(message.title) or "message", MAX_HEADER)}]
+    if message.state:
+        made.append(_context(f"{_SIGNS[message.severity]} {message.severity} · {neutral(message.state)}"))
+    else:
+        made.append(_context(f"{_SIGNS[message.severity]} {message.severity}"))
+    if message.happened.strip():
+        made.append({"type": "section", "text": _text(neutral(message.happened, lines=True), MAX_SECTION)})
+    shown = message.facts[:_MAX_FACTS]
+    made.extend(
+        {"type": "section", "fields": [_field(fact) for fact in shown[start : start + MAX_FIELDS]]}
+        for start in range(0, len(shown), MAX_FIELDS)
+    )
+    if message.advice.strip():
+        advice = f"What to try: {neutral(message.advice, lines=True)}"
+        made.append({"type": "section", "text": _text(advice, _MAX_ADVICE)})
+    source = " · ".join(neutral(part) for part in (message.run, message.rule) if part)
+    made.append(_context(f"{source} · {utc(message.wall_time)}" if source else utc(message.wall_time)))
+    return made[:MAX_BLOCKS]
+
+
+_SIGNS = {"info": "ℹ️", "warning": "⚠️", "critical": "🔴", "fatal": "⛔"}
+
+
+def _context(text: str) -> Block:
+    return {"type": "context", "elements": [_text(text, _MAX_CONTEXT)]}
+
+
+def _text(text: str, limit: int) -> Block:
+    # plain_text is shown as it stands: no links, no mentions, no bold; emoji false leaves `:fire:` alone.
+    return {"type": "plain_text", "text": _slack(text, limit), "emoji": False}
+
+
+def _field(fact: Fact) -> Block:
+    # In a code span Slack parses nothing but <…>, which is escaped; verbatim stops it from linking bare names.
+    label = _unmarked(clip(neutral(fact.label), _MAX_VALUE)) or "–"
+    value = _unmarked(clip(neutral(fact.value), _MAX_VALUE)) or "–"
+    return {"type": "mrkdwn", "text": _slack(f"*{label}*\n`{value}`", MAX_FIELD), "verbatim": True}
+
+
+def _unmarked(text: str) -> str:
+    """Take Slack's markup out of text that stands between its marks."""
+    return text.replace("`", "'").replace("*", "∗").strip()
+
+
+def _slack(text: str, limit: int) -> str:
+    """Escape Slack's three control characters; keep within `limit` units, never cutting an escape."""
+    escaped = "".join(_ESCAPES.get(character, character) for character in text)
+    if _units(escaped) <= limit:
+        return escaped
+    kept: list[str] = []
+    used = 1
+    for character in text:
+        piece = _ESCAPES.get(character, character)
+        used += _units(piece)
+        if used > limit:
+            break
+        kept.append(piece)
+    return "".join(kept) + "…"
+
+
+_ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
