@@ -1,0 +1,613 @@
+"""The piece inside the training process: say what the run is, beat, and fetch commands at a step boundary.
+
+A file is the letter and the signal only the doorbell: the handler sets a flag, `poll()` reads the folder.
+Losing a signal, the sentinel or the disk must never cost a training step, so nothing here raises into the
+loop and nothing waits. A command is claimed by an exclusive receipt before it is handed out, so it happens
+at most once, also across a restart of the trainer. Standard library only and one file: any job can take it.
+
+    guard = Guard(run_dir, parameters=[Parameter.number("lr", 3e-4, low=0, high=1)])
+    for step in range(steps):
+        guard.beat(step, "update")
+        command = guard.poll()
+        if command is not None:
+            guard.acknowledge(command, "done" if obey(command) else "refused", step=step)
+    guard.finish()
+
+One process and one thread of a job hold the guard (of several ranks: one); long loops (evaluation, warm-up)
+poll too. Files are replaced atomically. Receipts and the registration are fsynced; the heartbeat is not: it
+only matters while this process lives.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import math
+import os
+import re
+import signal
+import stat
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Union
+
+Value = Union[float, int, bool, str]  # noqa: UP007 - evaluated at import, and a foreign job may run Python 3.9
+VERBS = ("checkpoint", "rollback", "terminate")
+OUTCOMES = ("done", "refused", "failed")
+LOOK_EVERY = 1.0  # seconds between looks at the folder without a ring
+CHECK_EVERY = 0.25  # seconds between looks at the clock, which the count of calls aims at
+MOST_CALLS = 64  # calls between two looks at the clock: what a loop that suddenly turns slow can be blind for
+SENTINEL_EVERY = 5.0  # seconds between looks at the sentinel's own heartbeat
+LARGEST_LETTER = 65536  # bytes; a longer command is refused unread
+QUICK_PHASES = ("collect", "update")  # these alternate every step, so they do not write the heartbeat at once
+
+_LETTER = re.compile(r"[0-9]{6,18}\.json")
+_RELATIVE = re.compile(r"x([0-9]+(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?|\.[0-9]+)")
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One value that commands may change: its kind, current value and bounds.
+
+    Raises:
+        ValueError: the first value lies outside the declared bounds or choices.
+    """
+
+    name: str
+    kind: str
+    value: Value
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[Value, ...] = ()
+    integer: bool = False
+
+    def __post_init__(self) -> None:
+        self.resolve(self.value, self.value)
+
+    @classmethod
+    def number(cls, name: str, value: float, *, low: float, high: float, integer: bool = False) -> Parameter:
+        """A number within [low, high]; `integer` rounds relative values and refuses fractions."""
+        return cls(name, "number", value, low=low, high=high, integer=integer)
+
+    @classmethod
+    def enum(cls, name: str, value: Value, choices: Iterable[Value]) -> Parameter:
+        """One of `choices`."""
+        return cls(name, "enum", value, choices=tuple(choices))
+
+    @classmethod
+    def boolean(cls, name: str, value: Value) -> Parameter:
+        """True or False."""
+        return cls(name, "bool", value)
+
+    def resolve(self, wanted: object, current: Value) -> Value:
+        """Turn what a command asks for into a value: absolute, or "x0.3" times `current` for a number.
+
+        Raises:
+            ValueError: wrong kind, not finite, or outside the bounds; the message names the parameter.
+        """
+        if self.kind == "bool":
+            if isinstance(wanted, bool):
+                return wanted
+            raise ValueError(f"parameter {self.name!r} is true or false, not {wanted!r}")
+        if self.kind == "enum":
+            for choice in self.choices:
+                if type(choice) is type(wanted) and choice == wanted:
+                    return choice
+            raise ValueError(f"parameter {self.name!r} is one of {list(self.choices)}, not {wanted!r}")
+        factor = _RELATIVE.fullmatch(wanted) if isinstance(wanted, str) else None
+        if isinstance(wanted, bool) or not (factor or isinstance(wanted, (int, float))):
+            raise ValueError(f'parameter {self.name!r} is a number or relative as "x0.3", not {wanted!r}')
+        value = float(current) * float(factor[1]) if factor else wanted
+        assert isinstance(value, (int, float))
+        if self.low is None or self.high is None or not self.low <= value <= self.high or math.isinf(value):
+            raise ValueError(f"parameter {self.name!r}: {value} lies outside [{self.low}, {self.high}]")
+        if self.integer and not factor and value != int(value):
+            raise ValueError(f"parameter {self.name!r} is a whole number, not {value}")
+        if not self.integer:
+            return float(value) if factor else value
+        return int(min(max(round(value), math.ceil(self.low)), math.floor(self.high)))
+
+    def declaration(self, current: Value) -> dict[str, Any]:
+        """This parameter as trainer.json shows it."""
+        if self.kind == "number":
+            whole = {"integer": True} if self.integer else {}
+            return {"kind": "number", "value": current, "low": self.low, "high": self.high, **whole}
+        if self.kind == "enum":
+            return {"kind": "enum", "value": current, "choices": list(self.choices)}
+        return {"kind": "bool", "value": current}
+
+
+@dataclass(frozen=True)
+class Command:
+    """A checked and accepted letter. `set` holds absolute values, already within their bounds."""
+
+    id: int
+    verb: str
+    to_checkpoint: str | None = None
+    to_step: int | None = None
+    set: Mapping[str, Value] = field(default_factory=dict)
+    reinit: tuple[str, ...] = ()
+    if_attempt: int | None = None
+    issued_at: float = 0.0
+    expires_at: float = math.inf
+    reason: str = ""
+
+
+class RefusalError(ValueError):
+    """A letter that will not be carried out; the message becomes the receipt's reason."""
+
+
+class Guard:
+    """Registers this process as the trainer of `run_dir` and hands out commands, each at most once.
+
+    Args:
+        run_dir: the folder of the run's event files; `control/` is made in it, mode 0700.
+        parameters: what commands may set. reinit: names of parts that can be given fresh weights.
+        checkpoints: folder of the checkpoints, relative to the run or absolute.
+        verbs: the commands this job can carry out.
+        doorbell: the signal that says "look now". Where the job has a handler of its own, or outside the main
+            thread, none is installed: the folder alone is looked at, about once a second.
+        clock, wall: seconds, monotonic and of the epoch.
+
+    Raises:
+        ValueError: two parameters of one name. The disk never makes it raise.
+
+    `attempt` is 0 in a new run and one more than the last attempt after a restart.
+    """
+
+    def __init__(
+        self,
+        run_dir: str | os.PathLike[str],
+        *,
+        parameters: Iterable[Parameter] = (),
+        reinit: Iterable[str] = (),
+        checkpoints: str | os.PathLike[str] = "checkpoints",
+        verbs: Iterable[str] = VERBS,
+        doorbell: signal.Signals = signal.SIGUSR2,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._left = 1
+        self._rung = False
+        self._every = 1
+        self._control = Path(run_dir).absolute() / "control"
+        declared = tuple(parameters)
+        self._parameters = {parameter.name: parameter for parameter in declared}
+        if len(self._parameters) != len(declared):
+            raise ValueError(f"a parameter is declared twice: {[p.name for p in declared]}")
+        self._values: dict[str, Value] = {p.name: p.value for p in declared}
+        self._reinit, self._checkpoints, self._verbs = tuple(reinit), os.fspath(checkpoints), tuple(verbs)
+        self._clock, self._wall = clock, wall
+        self._step, self._phase, self._beaten = 0, "start", True
+        self._pid, self._uid = os.getpid(), os.geteuid()
+        self._identity = {"pid": self._pid, "start_time": _start_time(self._pid)[0], "boot_id": _boot_id()}
+        self._started_at = wall()
+        self._finished_at: float | None = None
+        self._outcome: str | None = None
+        self._synced: object = None  # the attempt and end that trainer.json holds for certain
+        self._checked = self._looked = self._sentinel_looked = clock()
+        self._registered = self._settled = False
+        self._seen: set[int] = set()  # ids that need no further look: answered, or claimed by someone
+        self._accepted: set[int] = set()  # ids handed out and not yet acknowledged
+        self._owed: dict[int, dict[str, Any]] = {}  # outcomes that the disk would not take; tried again
+        self._warned: set[str] = set()
+        self._sentinel: tuple[object, float] | None = None  # its last beat and when we saw that change
+        self._sentinel_lost = False
+        before = [_read(self._control / name) or {} for name in ("trainer.json", "heartbeat.json")]
+        attempts = [record["attempt"] for record in before if isinstance(record.get("attempt"), int)]
+        self.attempt = max(attempts, default=-1) + 1
+        self._doorbell = self._hang_doorbell(doorbell)
+        self._safely(self._register)
+        self._safely(self._write_heartbeat)
+
+    def poll(self) -> Command | None:
+        """The next command to carry out now, or None. Cheap enough for every step; never raises."""
+        self._left = left = self._left - 1
+        if left > 0 and not self._rung:
+            return None
+        return self._look()
+
+    def beat(self, step: int, phase: str = "update") -> None:
+        """Say that the loop is alive at `step`, in phase collect, update, evaluate, checkpoint or start.
+
+        The next look of poll() writes it, about once a second; entering or leaving a slow phase writes at
+        once, so that the sentinel has that phase's patience.
+        """
+        self._step = step
+        self._beaten = True
+        if phase != self._phase:
+            quick = phase in QUICK_PHASES and self._phase in QUICK_PHASES
+            self._phase = phase
+            if not quick:
+                self._left = self._every = 1  # the rate of calls is about to change
+                self._safely(self._write_heartbeat)
+
+    def acknowledge(
+        self,
+        command: Command,
+        status: str,
+        *,
+        step: int | None = None,
+        checkpoint: str | None = None,
+        checkpoint_step: int | None = None,
+        reason: str = "",
+    ) -> None:
+        """Write the outcome of a command: done, refused or failed ("accepted" was written by poll()).
+
+        `done` makes the values of `command.set` the current ones. The first outcome stands.
+        """
+        if status == "accepted":
+            return
+        if command.id not in self._accepted:
+            self._warn(
+                f"ack{command.id}", f"command {command.id} has its outcome already; {status!r} is not written"
+            )
+            return
+        if status not in OUTCOMES:
+            status, reason = "failed", f"the job acknowledged with {status!r}, which is no outcome; {reason}"
+        self._accepted.discard(command.id)
+        if status == "done" and command.set:
+            self._values.update(command.set)
+            self._registered = False  # trainer.json shows current values
+        outcome = {"step": step, "checkpoint": checkpoint, "checkpoint_step": checkpoint_step}
+        self._owed[command.id] = self._receipt(command.id, status, reason, **outcome)
+        self._safely(self._pay)
+
+    def set_value(self, name: str, value: Value) -> None:
+        """Tell the value of a declared parameter that the job changed by itself (a schedule, a resume)."""
+        if name not in self._values:
+            self._warn(f"set {name}", f"set_value: no parameter {name!r} is declared; nothing is recorded")
+        elif self._values[name] != value:
+            self._values[name] = value
+            self._registered = False  # written at the next look, so that a schedule costs no disk each step
+
+    def begin_attempt(self) -> int:
+        """A new attempt begins (after a rollback): letters written for the old one are stale from here on."""
+        self.attempt += 1
+        self._beaten, self._registered = True, False
+        self._safely(self._register)
+        self._safely(self._write_heartbeat)
+        return self.attempt
+
+    def finish(self, outcome: str = "finished") -> None:
+        """End the run: finished, terminated or failed. Unread letters are refused; a late ring is ignored."""
+        if self._finished_at is not None or os.getpid() != self._pid:
+            return
+        self._finished_at, self._outcome = self._wall(), outcome
+        self._beaten, self._registered = True, False
+        if self._doorbell is not None:
+            _ignore(self._doorbell)
+        for job in (self._pay, self._register, self._read_letters, self._write_heartbeat):
+            self._safely(job)
+
+    # ── the slow path: about once a second, or after a ring ──
+
+    def _look(self) -> Command | None:
+        rung, self._rung = self._rung, False  # cleared before the folder is read: a ring from now on is kept
+        now = self._clock()
+        took = max(now - self._checked, 1e-6)
+        self._checked = now
+        self._left = self._every = max(1, min(MOST_CALLS, int(self._every * CHECK_EVERY / took)))
+        if not rung and now - self._looked < LOOK_EVERY:
+            return None
+        self._looked = now
+        if os.getpid() != self._pid or self._finished_at is not None:  # a forked worker is not the trainer
+            return None
+        for job in (self._register, self._pay, self._write_heartbeat, self._watch_sentinel):
+            self._safely(job)
+        command: Command | None = self._safely(self._read_letters)
+        self._rung = self._rung or command is not None  # there may be another letter behind this one
+        return command
+
+    def _safely(self, job: Callable[[], Any]) -> Any:
+        """Run one piece of work on the disk; whatever goes wrong is told once and training goes on."""
+        try:
+            return job()
+        except FileNotFoundError as error:
+            self._registered = False  # the folder is gone: make it again at the next look
+            self._warn("vanished", f"{error}; the control folder is made again, training goes on")
+        except Exception as error:  # noqa: BLE001 - the watchdog's files must never end the training they serve
+            what = getattr(job, "__name__", "work").strip("_").replace("_", " ")
+            self._warn(
+                what,
+                f"{what} in {self._control}: {type(error).__name__}: {error}; training goes on",
+            )
+        return None
+
+    def _register(self) -> None:
+        if self._registered:
+            return
+        for folder in (self._control, self._control / "commands", self._control / "receipts"):
+            folder.mkdir(mode=0o700, parents=not self._settled, exist_ok=True)
+            found = folder.lstat()
+            if not stat.S_ISDIR(found.st_mode) or found.st_uid != self._uid:
+                raise PermissionError(f"{folder} is no folder of uid {self._uid}; commands are not read")
+            if stat.S_IMODE(found.st_mode) != 0o700:
+                folder.chmod(0o700)
+        other = _read(self._control / "trainer.json") or {}
+        if other.get("pid") != self._pid and other.get("finished_at") is None and _alive(other):
+            raise RuntimeError(
+                f"process {other.get('pid')} is the trainer of this run; this one takes no commands"
+            )
+        if not self._settled:
+            self._settle()
+        parameters = {name: p.declaration(self._values[name]) for name, p in self._parameters.items()}
+        record = {
+            "version": 1,
+            **self._identity,
+            "host": os.uname().nodename,
+            "uid": self._uid,
+            "attempt": self.attempt,
+        }
+        record.update(
+            parameters=parameters, reinit=self._reinit, verbs=self._verbs, checkpoints=self._checkpoints
+        )
+        record.update(signal=self._doorbell.name if self._doorbell else None, started_at=self._started_at)
+        record.update(finished_at=self._finished_at, outcome=self._outcome)
+        certain = (self.attempt, self._finished_at)
+        _write(self._control / "trainer.json", record, sync=certain != self._synced)
+        self._registered, self._synced = True, certain
+
+    def _settle(self) -> None:
+        """Give commands that a dead trainer had accepted their outcome: they are not begun a second time."""
+        for path in sorted((self._control / "receipts").iterdir()):
+            if not _LETTER.fullmatch(path.name):
+                continue
+            self._seen.add(int(path.stem))
+            if (_read(path) or {"status": "accepted"}).get("status") == "accepted":
+                why = "the trainer restarted before it was done"
+                _write(path, self._receipt(int(path.stem), "failed", why))
+        self._settled = True
+
+    def _read_letters(self) -> Command | None:
+        if not self._registered:
+            return None
+        names = sorted(
+            path.name for path in (self._control / "commands").iterdir() if _LETTER.fullmatch(path.name)
+        )
+        for name in names:
+            if (number := int(name[:-5])) in self._seen:
+                continue
+            if (self._control / "receipts" / name).exists():
+                self._seen.add(number)
+                continue
+            try:
+                command = self._open_letter(number, self._control / "commands" / name)
+            except RefusalError as refusal:
+                self._claim(number, self._receipt(number, "refused", str(refusal)))
+                continue
+            if command is not None and self._claim(number, self._receipt(number, "accepted", "")):
+                self._accepted.add(number)
+                return command
+        return None
+
+    def _claim(self, number: int, receipt: dict[str, Any]) -> bool:
+        """Write the first receipt of a command; False where another process has written one before."""
+        path = self._control / "receipts" / f"{number:06d}.json"
+
+        def only_once() -> None:
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+
+        try:
+            _write(path, receipt, claim=only_once)
+        except FileExistsError:
+            self._seen.add(number)
+            return False
+        self._seen.add(number)
+        return True
+
+    def _open_letter(self, number: int, path: Path) -> Command | None:
+        """Read and check one command. None: it is still being written. Raises RefusalError with a reason."""
+        # NONBLOCK and NOFOLLOW: neither a pipe nor a link in the folder may hang or lead us elsewhere.
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None  # taken back since the folder was listed
+        except OSError as error:
+            raise RefusalError(f"cannot be read: {error.strerror}") from error
+        with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor, opened with flags that pathlib lacks
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode) or found.st_uid != self._uid:
+                raise RefusalError(
+                    f"the command is no file of uid {self._uid} (its owner is uid {found.st_uid})"
+                )
+            text = file.read(LARGEST_LETTER + 1)
+        try:
+            letter = json.loads(text) if len(text) <= LARGEST_LETTER else None
+        except (ValueError, RecursionError):
+            if self._wall() - found.st_mtime < SENTINEL_EVERY:
+                return None
+            letter = None
+        if not isinstance(letter, dict) or letter.get("id") != number:
+            raise RefusalError(f"not a command with id {number}")
+        return self._check(number, letter)
+
+    def _check(self, number: int, letter: dict[str, Any]) -> Command:
+        """Refuse everything that cannot be carried out as it stands, before anything is touched."""
+        verb, wanted, parts = letter.get("verb"), letter.get("set") or {}, letter.get("reinit") or []
+        target, to_step = letter.get("to_checkpoint"), letter.get("to_step")
+        if self._finished_at is not None:
+            raise RefusalError(f"the run has ended ({self._outcome})")
+        if verb not in self._verbs:
+            raise RefusalError(f"unknown verb {verb!r}; this job knows {', '.join(self._verbs)}")
+        if letter.get("if_attempt") not in (None, self.attempt):
+            raise RefusalError(
+                f"stale: written for attempt {letter['if_attempt']}, this is attempt {self.attempt}"
+            )
+        expires_at = letter.get("expires_at")
+        if expires_at is not None and not self._wall() <= expires_at:
+            raise RefusalError(f"expired {self._wall() - expires_at:.0f} s ago")
+        if target is not None and (not isinstance(target, str) or Path(target).name != target):
+            raise RefusalError(f"to_checkpoint {target!r} is no name of a checkpoint")
+        if verb == "rollback" and target is None and not isinstance(to_step, int):
+            raise RefusalError("a rollback needs to_checkpoint or to_step")
+        unknown = [name for name in (*wanted, *parts) if name not in (*self._parameters, *self._reinit)]
+        if unknown:
+            raise RefusalError(f"not declared by this job: {', '.join(map(str, unknown))}")
+        try:
+            values = {n: self._parameters[n].resolve(v, self._values[n]) for n, v in wanted.items()}
+        except (ValueError, KeyError, OverflowError) as error:
+            raise RefusalError(str(error)) from error
+        if not set(parts) <= set(self._reinit):
+            raise RefusalError(
+                f"only {', '.join(self._reinit)} can be re-initialised, not {', '.join(parts)}"
+            )
+        return Command(
+            id=number,
+            verb=str(verb),
+            to_checkpoint=target,
+            to_step=to_step,
+            set=values,
+            reinit=tuple(parts),
+            if_attempt=letter.get("if_attempt"),
+            issued_at=letter.get("issued_at") or 0.0,
+            expires_at=math.inf if expires_at is None else expires_at,
+            reason=str(letter.get("reason") or ""),
+        )
+
+    def _receipt(self, number: int, status: str, reason: str, **more: Any) -> dict[str, Any]:
+        receipt = {"id": number, "status": status, "step": int(self._step), "attempt": self.attempt}
+        receipt.update(wall_time=self._wall(), checkpoint=None, checkpoint_step=None, reason=reason)
+        receipt.update((key, value) for key, value in more.items() if value is not None)
+        return receipt
+
+    def _pay(self) -> None:
+        """Write the outcomes that are still owed."""
+        for number, receipt in sorted(self._owed.items()):
+            _write(self._control / "receipts" / f"{number:06d}.json", receipt)
+            del self._owed[number]
+
+    def _write_heartbeat(self) -> None:
+        if self._beaten and self._registered:
+            beat = {
+                "step": int(self._step),
+                "phase": self._phase,
+                "attempt": self.attempt,
+                "wall_time": self._wall(),
+            }
+            _write(self._control / "heartbeat.json", beat, sync=False)
+            self._beaten = False
+
+    def _watch_sentinel(self) -> None:
+        """Tell once that the sentinel that was here has gone, and once that it is back.
+
+        Its file counts as fresh while it changes, by our own monotonic clock: its host may have another time.
+        """
+        if self._looked - self._sentinel_looked < SENTINEL_EVERY:
+            return
+        self._sentinel_looked = self._looked
+        sentinel = _read(self._control / "sentinel.json")
+        if sentinel is None:
+            return
+        last = (sentinel.get("pid"), sentinel.get("wall_time"))
+        if self._sentinel is None or self._sentinel[0] != last:
+            back = self._sentinel is not None and self._sentinel_lost
+            self._sentinel, self._sentinel_lost = (last, self._looked), self._sentinel_lost and not back
+            if back:
+                self._say("the sentinel is back")
+            return
+        silent, patience = self._looked - self._sentinel[1], float(sentinel.get("patience") or 60.0)
+        gone = sentinel.get("boot_id") == self._identity["boot_id"] and not _alive(sentinel)
+        # We cannot see a process in another container, hence the third of its patience.
+        if not self._sentinel_lost and (silent > patience or (gone and silent > patience / 3)):
+            self._sentinel_lost = True
+            why = "its process is gone" if gone else f"it has been silent for {silent:.0f} s"
+            self._say(f"the sentinel watches this run no longer ({why}); training goes on unwatched")
+
+    def _hang_doorbell(self, doorbell: signal.Signals) -> signal.Signals | None:
+        """Install the handler where that takes nothing from anyone; else None, and the folder must do."""
+        try:
+            there = signal.getsignal(doorbell)
+            ours = isinstance(getattr(there, "__self__", None), Guard)
+            if not ours and there not in (signal.SIG_DFL, signal.SIG_IGN):
+                self._say(
+                    f"{doorbell.name} has a handler already; commands are noticed within a second or so"
+                )
+                return None
+            signal.signal(doorbell, self._ring)
+        except ValueError:  # not in the main thread
+            return None
+        atexit.register(_ignore, doorbell)
+        return doorbell
+
+    def _ring(self, _signum: int, _frame: object) -> None:
+        self._rung = True  # nothing else: the interpreter may be anywhere
+
+    def _warn(self, key: str, text: str) -> None:
+        if key not in self._warned:
+            self._warned.add(key)
+            self._say(text)
+
+    @staticmethod
+    def _say(text: str) -> None:
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # stderr may be closed, full or None
+            print(f"sentinel guard: {text}", file=sys.stderr, flush=True)
+
+
+def _ignore(doorbell: signal.Signals) -> None:
+    """Make a late ring harmless: while Python shuts down, its handlers go and SIGUSR2 would kill."""
+    with contextlib.suppress(ValueError):
+        signal.signal(doorbell, signal.SIG_IGN)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """The JSON object in `path`, or None when it is missing, torn or something else."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _write(
+    path: Path, content: Mapping[str, Any], *, sync: bool = True, claim: Callable[[], None] | None = None
+) -> None:
+    """Replace `path` in one move. `claim` runs before it, when the content is safe on disk; it may raise."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            json.dump(content, file)
+            file.flush()
+            if sync:
+                os.fsync(file.fileno())
+        if claim is not None:
+            claim()
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    if sync:
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+def _start_time(pid: int) -> tuple[int | None, str]:
+    """Start time (field 22 of /proc/PID/stat, in clock ticks) and state letter; (None, "") when gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        return int(fields[19]), fields[0].decode()
+    except (OSError, ValueError, IndexError):
+        return None, ""
+
+
+def _alive(record: Mapping[str, Any]) -> bool:
+    """Whether the very process of a trainer.json or sentinel.json, no successor of its pid, runs here."""
+    if not isinstance(record.get("pid"), int) or record.get("boot_id") != _boot_id():
+        return False
+    started, state = _start_time(record["pid"])
+    return started is not None and started == record.get("start_time") and state not in "ZX"
