@@ -1,1 +1,1 @@
-"""The driving task: raw worlds, lanes, reward, and the gymnasium environment over them."""
+"""The driving task: a world serves facts, the environment turns them into observation, reward and done."""
