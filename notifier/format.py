@@ -21,7 +21,7 @@ MAX_HEADER = 150
 MAX_SECTION = 3000
 MAX_FIELDS = 10
 MAX_FIELD = 2000
-"""Slack's limits (docs.slack.dev/reference/block-kit/blocks). Counted in UTF-16 units, the strictest reading."""
+"""Slack's limits (docs.slack.dev/reference/block-kit/blocks). In UTF-16 units, the strictest reading."""
 
 _MAX_FACTS = 20
 _MAX_VALUE = 200
@@ -46,7 +46,7 @@ def neutral(text: str, *, lines: bool = False) -> str:
 def _visible(character: str, *, lines: bool) -> str:
     if character == "\n" and lines:
         return character
-    # Control, format (bidi overrides, zero width), lone surrogates, private use, line and paragraph separators.
+    # Control, format (bidi overrides, zero width), lone surrogates, private use, line separators.
     if unicodedata.category(character) not in {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"} or character in _JOINERS:
         return character
     return character.encode("unicode_escape").decode("ascii")
@@ -85,7 +85,7 @@ def headline(message: Message) -> str:
 
 
 def plain(message: Message) -> str:
-    """Render a message as text: a headline, and below it, indented, what it says. No line break at the end."""
+    """Render a message as text: a headline, and below it, indented, what it says. No line break ends it."""
     return "\n".join((headline(message), *_details(message)))
 
 
@@ -140,7 +140,7 @@ def _text(text: str, limit: int) -> Block:
 
 
 def _field(fact: Fact) -> Block:
-    # In a code span Slack parses nothing but <…>, which is escaped; verbatim stops it from linking bare names.
+    # In a code span Slack parses nothing but <…>, which is escaped; verbatim keeps it from linking bare names
     label = _unmarked(clip(neutral(fact.label), _MAX_VALUE)) or "–"
     value = _unmarked(clip(neutral(fact.value), _MAX_VALUE)) or "–"
     return {"type": "mrkdwn", "text": _slack(f"*{label}*\n`{value}`", MAX_FIELD), "verbatim": True}

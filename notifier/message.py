@@ -1,7 +1,7 @@
 """What a person is told: one message, complete in itself, as plain strings.
 
-Messages of one story (an alert in a run) share `thread`; the first opens it, later ones reply to it, the last closes
-it. A message is written to the journal before anything is sent, so it can be read back from text alone.
+Messages of one story (an alert in a run) share `thread`; the first opens it, later ones reply to it, the last
+closes it. A message is written to the journal before anything is sent, so it can be read back from text.
 """
 
 from __future__ import annotations
