@@ -24,6 +24,7 @@ FLOORS = {
 ONE_LIBRARY_ONE_FILE = {
     "pydantic": {"rules/schema.py", "sentinel/config.py"},
     "tensorboard": {"sentinel/events.py", "trainer/metrics.py"},
+    "google.protobuf": {"sentinel/events.py"},
     "torch.utils": {"trainer/metrics.py"},
     "google_crc32c": {"sentinel/records.py", "sentinel/events.py"},
     "watchdog": {"sentinel/wakeup.py"},
