@@ -1,0 +1,537 @@
+"""From the text of a rule to a typed tree, or to errors that say where and what to write instead.
+
+The language is a strict subset of Python expressions: `ast.parse` gives precedence and columns, then only the
+node kinds named here are let through. Nothing is ever evaluated by Python itself. Names of metrics stay names:
+which tag a metric is, is known only in a run.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import math
+import re
+import warnings
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from rules.functions import FUNCTIONS, Function, Kind, WindowUnit
+from rules.tree import (
+    Arithmetic,
+    Call,
+    Choice,
+    Compare,
+    Each,
+    Logic,
+    Metric,
+    Missing,
+    Negative,
+    Node,
+    Not,
+    Number,
+    StepAny,
+    Tag,
+    Truth,
+    Window,
+    kind,
+    walk,
+)
+
+MAX_CHARACTERS = 2000
+MAX_NODES = 200
+MAX_DEPTH = 24
+MAX_NESTING = 4
+MAX_POINTS = 100_000
+
+Span: TypeAlias = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One static error: what, where in the text (start and end columns, 0-based), what to write instead."""
+
+    what: str
+    span: Span | None = None
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What the names in an expression may mean.
+
+    Attributes:
+        metrics: names of [metrics].
+        params: the numbers behind `p.name`.
+        lets: the rule's own `let` texts; parsed where they are used.
+        each: whether the rule has `each`, and so an `x`.
+        captures: names of the pattern's `{captures}`, usable inside m["..."].
+    """
+
+    metrics: Collection[str] = ()
+    params: Mapping[str, float] = field(default_factory=dict)
+    lets: Mapping[str, str] = field(default_factory=dict)
+    each: bool = False
+    captures: Collection[str] = ()
+
+
+def parse(text: str, scope: Scope, expect: Kind | None = None, nesting: int = 0) -> tuple[Node, list[Fault]]:
+    """Parse one expression.
+
+    Args:
+        text: the expression as the file has it.
+        scope: what names may mean.
+        expect: what the whole must be; None takes either.
+        nesting: how many `let`s deep this text is used.
+
+    Returns:
+        the tree and every fault found; with faults the tree is not to be used.
+    """
+    text = re.sub(r"\s", " ", text)
+    leading = len(text) - len(text.lstrip(" "))
+    parser = _Parser(text, scope, nesting)
+    try:
+        node = parser.whole(leading)
+    except _UnreadableError:
+        return Truth(value=False), parser.faults
+    if expect and not parser.faults and kind(node) != expect:
+        whole = (leading, len(text.rstrip(" ")))
+        if expect == "bool":
+            parser.fault("this must be a condition, and is a number", whole, "compare it: ... > 0")
+        else:
+            parser.fault(
+                "this must be a number, and is a condition",
+                whole,
+                "count a condition with frac(cond, points=n)",
+            )
+    return node, parser.faults
+
+
+def seconds(text: str) -> float | None:
+    """The seconds of a duration such as "90s", "5m" or "1.5h"; None when it is not one."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(ms|s|m|h|d)\s*", text)
+    if not found:
+        return None
+    return float(found[1]) * {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}[found[2]]
+
+
+class _UnreadableError(Exception):
+    """The text cannot be looked at any further; its fault is recorded."""
+
+
+_WRONG = Missing()
+"""Stands where a faulty part was, so that the rest is still checked; no fault is told about it twice."""
+
+_BINARY: dict[type[ast.operator], str] = {
+    ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.Mod: "%", ast.Pow: "**",
+}  # fmt: skip
+_COMPARE: dict[type[ast.cmpop], str] = {
+    ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!=",
+}  # fmt: skip
+_FORBIDDEN: dict[type[ast.expr], tuple[str, str]] = {
+    ast.Lambda: ("lambda is not allowed", ""),
+    ast.ListComp: ("comprehensions are not allowed", ""),
+    ast.SetComp: ("comprehensions are not allowed", ""),
+    ast.DictComp: ("comprehensions are not allowed", ""),
+    ast.GeneratorExp: ("comprehensions are not allowed", ""),
+    ast.JoinedStr: ("f-strings are not allowed", ""),
+    ast.NamedExpr: ("':=' is not allowed", "give it a name under let = { ... }"),
+    ast.Starred: ("starred arguments are not allowed", ""),
+    ast.Tuple: ("lists of values are not allowed", ""),
+    ast.List: ("lists of values are not allowed", ""),
+    ast.Set: ("lists of values are not allowed", ""),
+    ast.Dict: ("lists of values are not allowed", ""),
+    ast.Await: ("await is not allowed", ""),
+}
+
+
+class _Parser:
+    """Turns one syntax tree into ours, collecting faults as it goes."""
+
+    def __init__(self, text: str, scope: Scope, nesting: int) -> None:
+        self.text = text
+        self.scope = scope
+        self.nesting = nesting
+        self.faults: list[Fault] = []
+        self._bytes = text.encode("utf-8", "surrogatepass")
+
+    def fault(self, what: str, span: Span | None, hint: str = "") -> Node:
+        self.faults.append(Fault(what, span, hint))
+        return _WRONG
+
+    def span(self, node: ast.expr) -> Span:
+        return self._column(node.col_offset), self._column(node.end_col_offset or node.col_offset)
+
+    def _column(self, offset: int) -> int:
+        return len(self._bytes[:offset].decode("utf-8", "replace"))
+
+    def whole(self, leading: int) -> Node:
+        if len(self.text) > MAX_CHARACTERS:
+            self.fault(f"longer than {MAX_CHARACTERS} characters", None, "split it with let = { ... }")
+            raise _UnreadableError
+        tree = self._python(leading)
+        count = sum(1 for node in ast.walk(tree) if isinstance(node, ast.expr))
+        if count > MAX_NODES:
+            self.fault(
+                f"more than {MAX_NODES} parts ({count})", self.span(tree), "split it into several rules"
+            )
+            raise _UnreadableError
+        if _depth(tree) > MAX_DEPTH:
+            self.fault(
+                f"nested deeper than {MAX_DEPTH}", self.span(tree), "name parts of it under let = { ... }"
+            )
+            raise _UnreadableError
+        return self.node(tree)
+
+    def _python(self, leading: int) -> ast.expr:
+        body = self.text.strip(" ")  # blanks in front would be an indentation error
+        if not body:
+            self.fault("the expression is empty", None, "write a condition such as actor_q > 50")
+            raise _UnreadableError
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                tree = ast.parse(body, mode="eval").body
+        except SyntaxError as error:
+            # Python points before or past the text when something is missing at its end.
+            inside = error.lineno == 1 and error.offset and error.offset <= len(body)
+            column = leading + (error.offset - 1 if inside and error.offset else len(body))
+            end = leading + (error.end_offset or 0) - 1 if inside and error.end_lineno == 1 else 0
+            self.fault(f"syntax: {error.msg}", (column, max(end, column + 1)), _syntax_hint(body))
+            raise _UnreadableError from None
+        except (ValueError, RecursionError, MemoryError) as error:
+            self.fault(f"syntax: {error or type(error).__name__}", None, "simplify it")
+            raise _UnreadableError from None
+        for node in ast.walk(tree):
+            if isinstance(node, ast.expr | ast.keyword):
+                node.col_offset += leading
+                node.end_col_offset = (node.end_col_offset or 0) + leading
+        return tree
+
+    def node(self, node: ast.expr) -> Node:
+        match node:
+            case ast.Constant():
+                return self._constant(node)
+            case ast.Name():
+                return self._name(node)
+            case ast.Call():
+                return self._call(node)
+            case ast.Attribute():
+                return self._attribute(node)
+            case ast.Subscript():
+                return self._subscript(node)
+            case ast.UnaryOp():
+                return self._unary(node)
+            case ast.BinOp():
+                return self._binary(node)
+            case ast.BoolOp():
+                operands = tuple(self._condition(value) for value in node.values)
+                return Logic("and" if isinstance(node.op, ast.And) else "or", operands)
+            case ast.Compare():
+                return self._compare(node)
+            case ast.IfExp():
+                return self._choice(node)
+            case _:
+                what, hint = _FORBIDDEN.get(type(node), (f"{type(node).__name__} is not allowed", ""))
+                return self.fault(what, self.span(node), hint)
+
+    def _constant(self, node: ast.Constant) -> Node:
+        value = node.value
+        if isinstance(value, bool):
+            return Truth(value)
+        if isinstance(value, int | float):
+            try:
+                return Number(float(value))
+            except OverflowError:
+                return self.fault("the number is too large", self.span(node))
+        if isinstance(value, str):
+            return self.fault(
+                "a string is not a value", self.span(node), 'an exact tag is written m["train/loss"]'
+            )
+        return self.fault(f"{value!r} is not a number", self.span(node))
+
+    def _name(self, node: ast.Name) -> Node:
+        name, scope = node.id, self.scope
+        if name in scope.lets:
+            return self._let(node)
+        if name == "step_any":
+            return StepAny()
+        if name == "x" and scope.each:
+            return Each()
+        if name in scope.metrics:
+            return Metric(name)
+        if name in FUNCTIONS:
+            return self.fault(
+                f"{name} is a function", self.span(node), f"signature: {FUNCTIONS[name].signature}"
+            )
+        if name == "x":
+            return self.fault(
+                "unknown metric 'x'", self.span(node), 'x is known in a rule with each = "pattern"'
+            )
+        known = [*scope.metrics, *scope.lets, "step_any"]
+        hint = _nearest(name, known) or 'declare it under [metrics], or use m["exact/tag"]'
+        return self.fault(f"unknown metric '{name}'", self.span(node), hint)
+
+    def _let(self, node: ast.Name) -> Node:
+        if self.nesting >= MAX_NESTING:
+            return self.fault(
+                f"let '{node.id}' is nested deeper than {MAX_NESTING}",
+                self.span(node),
+                "does a let name itself?",
+            )
+        tree, faults = parse(self.scope.lets[node.id], self.scope, nesting=self.nesting + 1)
+        if any("nested deeper" in fault.what for fault in faults):
+            return self.fault(
+                f"let '{node.id}' is nested deeper than {MAX_NESTING}",
+                self.span(node),
+                "does a let name itself?",
+            )
+        return _WRONG if faults else tree  # the let's own faults are told where it is defined
+
+    def _attribute(self, node: ast.Attribute) -> Node:
+        if not (isinstance(node.value, ast.Name) and node.value.id == "p"):
+            return self.fault("attribute access is not allowed", self.span(node), "only p.<param> is")
+        if node.attr not in self.scope.params:
+            hint = _nearest(node.attr, self.scope.params, "p.") or "declare it under [params]"
+            return self.fault(f"unknown parameter 'p.{node.attr}'", self.span(node), hint)
+        return Number(float(self.scope.params[node.attr]))
+
+    def _subscript(self, node: ast.Subscript) -> Node:
+        if not (isinstance(node.value, ast.Name) and node.value.id == "m"):
+            return self.fault("subscripts are not allowed", self.span(node), 'only m["exact/tag"] is')
+        if not (isinstance(node.slice, ast.Constant) and isinstance(node.slice.value, str)):
+            return self.fault(
+                "m[...] takes an exact tag in quotes", self.span(node), 'for instance m["train/loss"]'
+            )
+        tag = node.slice.value
+        for name in re.findall(r"\{(\w+)\}", tag) if self.scope.each else ():
+            if name not in self.scope.captures:
+                hint = (
+                    _nearest(name, self.scope.captures) or "captures are the {names} in the pattern of each"
+                )
+                return self.fault(f"unknown capture '{{{name}}}'", self.span(node), hint)
+        return Tag(tag)
+
+    def _unary(self, node: ast.UnaryOp) -> Node:
+        if isinstance(node.op, ast.Not):
+            return Not(self._condition(node.operand, "'not' needs a condition"))
+        if isinstance(node.op, ast.Invert):
+            return self.fault("'~' is not allowed", self.span(node), "use 'not'")
+        operand = self._number(node.operand)
+        if isinstance(node.op, ast.UAdd):
+            return operand
+        return Number(-operand.value) if isinstance(operand, Number) else Negative(operand)
+
+    def _binary(self, node: ast.BinOp) -> Node:
+        op = _BINARY.get(type(node.op))
+        if op is None:
+            return self.fault("bit operators are not allowed", self.span(node), "use 'and' / 'or' / 'not'")
+        before = len(self.faults)
+        left = self._number(node.left)
+        if op == "/" and len(self.faults) > before:
+            return _WRONG  # most likely a tag written without m["..."]: one fault says it
+        return Arithmetic(op, left, self._number(node.right))
+
+    def _compare(self, node: ast.Compare) -> Node:
+        sides = [
+            self._number(side, "a condition cannot be compared") for side in (node.left, *node.comparators)
+        ]
+        parts: list[Node] = []
+        for op, left, right in zip(node.ops, sides, sides[1:], strict=False):
+            sign = _COMPARE.get(type(op))
+            if sign is None:
+                return self.fault("'is' and 'in' are not allowed", self.span(node), "compare with == or !=")
+            parts.append(Compare(sign, left, right))
+        return parts[0] if len(parts) == 1 else Logic("and", tuple(parts))
+
+    def _choice(self, node: ast.IfExp) -> Node:
+        condition = self._condition(node.test, "the condition of 'if' must be one")
+        then, otherwise = self.node(node.body), self.node(node.orelse)
+        if _WRONG not in (then, otherwise) and kind(then) != kind(otherwise):
+            return self.fault("both arms of 'if' must be numbers, or both conditions", self.span(node))
+        return Choice(condition, then, otherwise)
+
+    def _condition(self, node: ast.expr, what: str = "'and'/'or' need conditions on both sides") -> Node:
+        tree = self.node(node)
+        if tree != _WRONG and kind(tree) != "bool":
+            return self.fault(f"{what}, this is a number", self.span(node), "compare it: ... > 0")
+        return tree
+
+    def _number(self, node: ast.expr, what: str = "a condition is not a number") -> Node:
+        tree = self.node(node)
+        if tree != _WRONG and kind(tree) != "num":
+            return self.fault(what, self.span(node), "count conditions with frac(cond, points=n)")
+        return tree
+
+    def _call(self, node: ast.Call) -> Node:
+        if not isinstance(node.func, ast.Name):
+            return self.fault(
+                "only functions of the table can be called", self.span(node), "see the list of functions"
+            )
+        function = FUNCTIONS.get(node.func.id)
+        if function is None:
+            hint = (
+                _nearest(node.func.id, FUNCTIONS, suffix="()")
+                or f"the functions are {', '.join(sorted(FUNCTIONS))}"
+            )
+            return self.fault(f"unknown function '{node.func.id}'", self.span(node.func), hint)
+        before = len(self.faults)
+        arguments = self._arguments(node, function)
+        window, options = self._keywords(node, function)
+        if len(self.faults) > before or window is _NO_WINDOW:
+            return _WRONG
+        return Call(function.name, arguments, window, tuple(sorted(options.items())))
+
+    def _arguments(self, node: ast.Call, function: Function) -> tuple[Node, ...]:
+        kinds = [argument for _, argument in function.arguments]
+        given = len(node.args)
+        if given < len(kinds) or (given > len(kinds) and not function.variadic):
+            many = "at least " if function.variadic else ""
+            noun = "argument" if len(kinds) == 1 else "arguments"
+            self.fault(
+                f"{function.name}() takes {many}{len(kinds)} {noun}, {given} given",
+                self.span(node),
+                f"signature: {function.signature}",
+            )
+            return ()
+        kinds += kinds[-1:] * (given - len(kinds))
+        return tuple(
+            self._argument(value, kind, function) for value, kind in zip(node.args, kinds, strict=True)
+        )
+
+    def _argument(self, node: ast.expr, wanted: str, function: Function) -> Node:
+        if wanted == "cond":
+            return self._condition(node, f"{function.name}() needs a condition")
+        tree = self._number(node)
+        if wanted == "const" and tree != _WRONG and not isinstance(tree, Number):
+            return self.fault(
+                "this argument must be a constant", self.span(node), f"signature: {function.signature}"
+            )
+        if function.name == "quantile" and isinstance(tree, Number) and not 0 <= tree.value <= 1:
+            return self.fault("a quantile lies between 0 and 1", self.span(node))
+        no_history = not any(isinstance(part, Metric | Tag | Each | StepAny | Missing) for part in walk(tree))
+        if wanted == "series" and no_history:
+            return self.fault(f"{function.name}() needs a metric, this is a constant", self.span(node))
+        return tree
+
+    def _keywords(self, node: ast.Call, function: Function) -> tuple[Window | None, dict[str, float | str]]:
+        windows: list[Window | None] = []
+        options: dict[str, float | str] = {}
+        for keyword in node.keywords:
+            name, value = keyword.arg, keyword.value
+            if name is None:
+                self.fault("starred arguments are not allowed", self.span(value))
+            elif name not in function.keywords:
+                hint = _nearest(name, function.keywords) or f"signature: {function.signature}"
+                self.fault(f"{function.name}() has no argument '{name}'", self.span(value), hint)
+            elif name in ("steps", "points", "time"):
+                windows.append(self._window(name, value))  # type: ignore[arg-type]  # narrowed by the line above
+            else:
+                self._option(function, name, value, options)
+        if not function.windows:
+            return None, options
+        if len(windows) != 1:
+            units = [f"{unit}=" for unit in function.windows]
+            listed = " or ".join([", ".join(units[:-1]), units[-1]] if len(units) > 1 else units)
+            self.fault(
+                f"{function.name}() needs exactly one window: {listed}",
+                self.span(node),
+                f"signature: {function.signature}",
+            )
+            return _NO_WINDOW, options
+        return windows[0], options
+
+    def _window(self, unit: WindowUnit, node: ast.expr) -> Window | None:
+        if unit == "time":
+            size = (
+                seconds(node.value)
+                if isinstance(node, ast.Constant) and isinstance(node.value, str)
+                else None
+            )
+            if size is None or size <= 0:
+                self.fault(
+                    "time= takes a duration in quotes",
+                    self.span(node),
+                    "for instance time='5m' (ms, s, m, h, d)",
+                )
+                return _NO_WINDOW
+            return Window(unit, size)
+        value = self._constant_number(node)
+        if value is None:
+            return _NO_WINDOW
+        whole = value >= 1 and value == math.floor(value)
+        if unit == "points" and not (whole and value <= MAX_POINTS):
+            self.fault(f"points= takes a whole number from 1 to {MAX_POINTS}", self.span(node))
+            return _NO_WINDOW
+        if unit == "steps" and not (value > 0 and math.isfinite(value)):
+            self.fault("steps= takes a number greater than 0", self.span(node))
+            return _NO_WINDOW
+        return Window(unit, value)
+
+    def _option(self, function: Function, name: str, node: ast.expr, options: dict[str, float | str]) -> None:
+        option = function.option(name)
+        assert option is not None
+        if option.choices:
+            word = node.value if isinstance(node, ast.Constant) else None
+            if isinstance(word, str) and word in option.choices:
+                options[name] = word
+                return
+            listed = " or ".join(repr(choice) for choice in option.choices)
+            hint = _nearest(str(word), option.choices) if isinstance(word, str) else ""
+            self.fault(f"{name}= takes {listed}", self.span(node), hint)
+            return
+        value = self._constant_number(node)
+        if value is None:
+            return
+        if not option.low <= value <= option.high:
+            bounds = (
+                f"at least {option.low:g}"
+                if math.isinf(option.high)
+                else f"from {option.low:g} to {option.high:g}"
+            )
+            self.fault(f"{name}= must be {bounds}", self.span(node))
+        else:
+            options[name] = value
+
+    def _constant_number(self, node: ast.expr) -> float | None:
+        before = len(self.faults)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            self.fault("this must be a number without quotes", self.span(node))
+            return None
+        tree = self.node(node)
+        if isinstance(tree, Number):
+            return tree.value
+        if len(self.faults) == before:
+            self.fault("this must be a constant", self.span(node), "a number or p.<param>")
+        return None
+
+
+_NO_WINDOW = Window("points", 0)
+"""Stands where a window was wrong."""
+
+
+def _depth(tree: ast.AST) -> int:
+    """Levels of nesting, without recursion: the text may be as deep as Python's parser allows."""
+    deepest, level = 0, [tree]
+    while level:
+        deepest += 1
+        level = [
+            child for node in level for child in ast.iter_child_nodes(node) if isinstance(child, ast.expr)
+        ]
+        level += [keyword.value for node in level if isinstance(node, ast.Call) for keyword in node.keywords]
+    return deepest
+
+
+def _nearest(name: str, known: Collection[str], prefix: str = "", suffix: str = "") -> str:
+    """The hint that names the nearest known word, or nothing."""
+    within = [word for word in known if len(name) > 1 and name in word]
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6) or within
+    return f"did you mean '{prefix}{near[0]}{suffix}'?" if near else ""
+
+
+def _syntax_hint(text: str) -> str:
+    if "&&" in text or "||" in text or re.search(r"![^=]", text):
+        return "use 'and' / 'or' / 'not'"
+    if re.search(r"(?<![=<>!])=(?!=)", text):
+        return "compare with =="
+    return "the language is described in docs/rules.md"
