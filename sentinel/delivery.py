@@ -159,8 +159,8 @@ class Lane:
             now: monotonic seconds.
 
         Returns:
-            The job to carry out, after which `settle` must be called; or when to ask again; or None while there is
-            nothing to do.
+            The job to carry out, after which `settle` must be called; or when to ask again; or None while
+            there is nothing to do.
         """
         if self._busy is not None or not self._threads:
             return None

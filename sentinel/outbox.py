@@ -2,7 +2,8 @@
 
 Each channel has a worker of its own, so a Slack that hangs delays neither a tick nor the console. The workers
 know nothing of the journal: the main thread submits rows, collects results, and writes down what became of
-them. A row is told at least once; twice only if the sentinel dies between a delivery and the tick that records it.
+them. A row is told at least once; twice only if the sentinel dies between a delivery and the tick that writes
+it down.
 """
 
 from __future__ import annotations
