@@ -36,6 +36,7 @@ from sentinel.records import (
     resynchronise,
     unwritten,
 )
+from sentinel.templates import Templates
 
 _PIECE = 1 << 20  # bytes held at once; more does not read faster
 _HEAD = 48  # bytes of the first record that tell a file from its successor: they hold its wall time
@@ -136,6 +137,7 @@ class EventFile:
         self.path = path
         self.offset = offset
         self.inode = inode
+        self._templates = Templates(_parse)
         self._seen: tuple[int, int, int] | None = None
         self._partial = False
         self._head = b""
@@ -232,10 +234,16 @@ class EventFile:
         """Add a piece's records to the batch; return the length of the one it ends within, where known."""
         position = 0
         wanted: int | None = None
-        while position < len(piece):
+        while True:
+            position = self._templates.take(piece, position, batch.samples)
+            if position == len(piece):
+                break
             match read_record(piece, position):
                 case Record(start, stop, end):
+                    before = len(batch.samples)
                     self._add(piece[start:stop], base + position, batch)
+                    if len(batch.samples) == before + 1:
+                        self._templates.learn(piece[position:start], piece[start:stop], batch.samples[-1])
                     position = end
                 case Truncated(length):
                     wanted = length
@@ -302,6 +310,14 @@ def _lose(batch: Batch, offset: int, length: int, reason: str) -> None:
         batch.damage[-1] = Damage(last.offset, last.length + length, last.reason)
     else:
         batch.damage.append(Damage(offset, length, reason))
+
+
+def _parse(data: bytes) -> list[Sample]:
+    """Return every scalar of an event's bytes; none where they are no event."""
+    try:
+        return _scalars(Event.FromString(data))
+    except DecodeError:
+        return []
 
 
 def _scalars(event: Event) -> list[Sample]:
