@@ -31,7 +31,10 @@ class ConsoleNotifier:
     def send(self, message: Message, thread_ref: str | None) -> str:  # noqa: ARG002  a terminal has no threads
         """Write a message and flush it; see Notifier.send."""
         try:
-            self._console.print(self._render(message))
+            # Written by us: on a closed pipe rich points the process's standard output at /dev/null and exits.
+            with self._console.capture() as rendered:
+                self._console.print(self._render(message))
+            self._stream.write(rendered.get())
             self._stream.flush()
         except OSError as error:
             if error.errno in _MAY_PASS:

@@ -60,9 +60,7 @@ class Message:
     def __post_init__(self) -> None:
         for name, value, known in (("kind", self.kind, KINDS), ("severity", self.severity, SEVERITIES)):
             if value not in known:
-                raise ValueError(
-                    f"message {self.key!r}: {name} is {value!r}; it must be one of {', '.join(known)}"
-                )
+                raise ValueError(f"message {self.key!r}: {name} is {value!r}, not one of {', '.join(known)}")
         if not self.key or not self.thread:
             raise ValueError("a message needs a key and a thread; without them it could be told twice")
 

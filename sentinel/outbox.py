@@ -190,7 +190,7 @@ class _Worker:
             self._notifier.edit(job.ref, job.message)
         except DeliveryError as error:
             return None, error
-        except Exception as error:  # noqa: BLE001  a third party's notifier may raise anything; it is told, not hidden
+        except BaseException as error:  # noqa: BLE001  a stranger's notifier may raise anything; SystemExit too
             # Only its type: the text of a stranger's exception may hold a secret.
             return None, Permanent(f"the notifier has a bug: it raised {type(error).__name__}")
         return None, None

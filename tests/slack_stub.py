@@ -2,7 +2,7 @@
 
 It speaks real HTTP to the real slack_sdk, so what is tested is what runs. It knows chat.postMessage,
 chat.update and auth.test; it refuses what Slack refuses (too many blocks, too long texts, a thread that does
-not exist, a channel that it does not know, a bad token), and notes every mention or link that Slack would make
+not exist, a channel that it does not know, a bad token), and notes every mention or link that would be
 live.
 
     with SlackStub() as slack:
