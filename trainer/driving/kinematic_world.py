@@ -34,7 +34,7 @@ class Scenario:
 
 SCENARIOS = (
     # Wide bends to both sides.
-    Scenario(((0, 0), (170, 0), (200, 90), (120, 110), (60, 90), (-20, 100)), (40, 40, 35, 60, 60, 35), 20),
+    Scenario(((0, 0), (220, 0), (260, 110), (150, 135), (80, 110), (-30, 120)), (60, 60, 50, 80, 80, 50), 20),
     # More bends, and tighter ones.
     Scenario(
         ((0, 0), (150, 20), (230, -20), (270, 80), (190, 120), (120, 80), (60, 150), (-30, 90)),
@@ -73,14 +73,14 @@ class CarModel:
     """
 
     wheelbase: float = 2.7
-    steer_limit: float = 0.26
+    steer_limit: float = 0.22
     steer_rate: float = 1.3
     throttle_limit: float = 3.0
     brake_limit: float = 5.0
     drag: float = 0.05
-    speed_limit: float = 12.0
-    creep_speed: float = 3.0
-    start_speed: tuple[float, float] = (5.0, 7.0)
+    speed_limit: float = 9.0
+    creep_speed: float = 2.0
+    start_speed: tuple[float, float] = (4.0, 7.0)
 
 
 @lru_cache(maxsize=len(SCENARIOS))

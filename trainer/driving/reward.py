@@ -14,7 +14,7 @@ from trainer.driving.world import Facts
 TARGET_SPEED = 8.0
 """m/s. Town traffic; 0.8 m a step of 0.1 s."""
 
-PROGRESS_PER_METRE = 2.5
+PROGRESS_PER_METRE = 3.0
 EFFICIENCY = 1.0
 LANE_KEEPING_LATERAL = 0.25
 """Per (m of offset)^2."""
