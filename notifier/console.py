@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import errno
+import io
 import sys
-from typing import TextIO
+from typing import Literal, TextIO
 
 from rich.console import Console
 from rich.text import Text
@@ -23,7 +24,19 @@ class ConsoleNotifier:
     def __init__(self, stream: TextIO | None = None) -> None:
         """Write to `stream`, standard error by default. Colour follows the stream and NO_COLOR."""
         self._stream = sys.stderr if stream is None else stream
-        self._console = Console(file=self._stream, highlight=False, markup=False, emoji=False, soft_wrap=True)
+        look = Console(file=self._stream)
+        # The colours of the stream, without the stream: on a closed pipe rich would point the whole process's
+        # standard output at /dev/null and exit. So it renders, and writing is ours.
+        self._rendered = io.StringIO()
+        self._renderer = Console(
+            file=self._rendered,
+            force_terminal=look.is_terminal,
+            color_system=_colours(look),
+            highlight=False,
+            markup=False,
+            emoji=False,
+            soft_wrap=True,
+        )
 
     def __repr__(self) -> str:
         return f"ConsoleNotifier({getattr(self._stream, 'name', '?')!r})"
@@ -31,10 +44,7 @@ class ConsoleNotifier:
     def send(self, message: Message, thread_ref: str | None) -> str:  # noqa: ARG002  a terminal has no threads
         """Write a message and flush it; see Notifier.send."""
         try:
-            # Written by us: on a closed pipe rich points the process's standard output at /dev/null and exits.
-            with self._console.capture() as rendered:
-                self._console.print(self._render(message))
-            self._stream.write(rendered.get())
+            self._stream.write(self._render(message))
             self._stream.flush()
         except OSError as error:
             if error.errno in _MAY_PASS:
@@ -48,10 +58,27 @@ class ConsoleNotifier:
     def edit(self, first_ref: str, message: Message) -> None:
         """Do nothing: what a terminal has shown, it has shown."""
 
-    def _render(self, message: Message) -> Text:
+    def _render(self, message: Message) -> str:
         encoding = getattr(self._stream, "encoding", None) or "utf-8"
         # A C locale has no "·": better an escape on the terminal than no message.
         text = plain(message).encode(encoding, "backslashreplace").decode(encoding)
         shown = Text(text)
         shown.stylize(_STYLES[message.severity], 0, min(len(headline(message)), len(text.split("\n", 1)[0])))
-        return shown
+        self._renderer.print(shown)
+        rendered = self._rendered.getvalue()
+        self._rendered.seek(0)
+        self._rendered.truncate()
+        return rendered
+
+
+def _colours(look: Console) -> Literal["standard", "256", "truecolor"] | None:
+    """Return the colour system that rich found, in the words that its constructor takes."""
+    match look.color_system if look.is_terminal else None:
+        case "truecolor":
+            return "truecolor"
+        case "256":
+            return "256"
+        case "standard" | "windows":
+            return "standard"
+        case _:
+            return None
