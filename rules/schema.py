@@ -1,0 +1,510 @@
+"""The models of a rule file, and how packs and the user's own file become one set of rules.
+
+A rule file is read strictly: an unknown key, verb or name is a problem with its place and the nearest right word, and all
+problems of all files come at once. A misspelt action that is skipped would be a watchdog that is asleep.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar, get_args, get_origin
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
+
+from rules.source import Document, Path, Problem, RuleErrors
+
+Severity = Literal["info", "warning", "critical", "fatal"]
+Verb = Literal["notify", "checkpoint", "rollback", "terminate"]
+Unit = Literal["points", "steps", "seconds", "checkpoints"]
+Setting: TypeAlias = bool | int | float | str
+
+NAME = r"^[a-z][a-z0-9_]*$"
+MAX_RULES = 2000
+
+_SPAN = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(points?|steps?|checkpoints?|ms|s|m|h|d)\s*$")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of a run: `2 points`, `500 steps`, `2m`, `1 checkpoint`."""
+
+    amount: float
+    unit: Unit
+
+    @classmethod
+    def parse(cls, text: object) -> Span:
+        """Read a span.
+
+        Raises:
+            ValueError: it is none; with examples of what is.
+        """
+        if isinstance(text, Span):
+            return text
+        found = _SPAN.match(text) if isinstance(text, str) else None
+        if found is None:
+            raise ValueError(
+                f'{text!r} is no span; write a string like "3 points", "500 steps", "1 checkpoint", "90s", "2m" or "1h"'
+            )
+        amount, unit = float(found[1]), found[2]
+        if unit in _SECONDS:
+            return cls(amount * _SECONDS[unit], "seconds")
+        whole: Unit = (
+            "points" if unit.startswith("p") else "steps" if unit.startswith("st") else "checkpoints"
+        )
+        return cls(amount, whole)
+
+    def __str__(self) -> str:
+        """Say it as a person would."""
+        return f"{self.amount:g} {self.unit}"
+
+
+def _one_of(what: str, known: Sequence[str]) -> BeforeValidator:
+    def check(value: object) -> object:
+        if value not in known:
+            raise ValueError(f"unknown {what} {value!r}; {nearest(str(value), known)}")
+        return value
+
+    return BeforeValidator(check)
+
+
+def nearest(word: str, known: Collection[str]) -> str:
+    """Return `did you mean 'x'?`, or the list of what is known where nothing is near."""
+    near = difflib.get_close_matches(word, known, n=1)
+    if near:
+        return f"did you mean {near[0]!r}?"
+    return "known: " + (", ".join(sorted(known)) or "none")
+
+
+SpanField = Annotated[Span, BeforeValidator(Span.parse)]
+Name = Annotated[str, StringConstraints(pattern=NAME)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+
+class RungSpec(_Model):
+    """One rung of a ladder: what to do, once its condition holds while the alert fires."""
+
+    do: Annotated[tuple[Annotated[Verb, _one_of("action", get_args(Verb))], ...], Field(min_length=1)]
+    after: SpanField | None = None
+    when: Literal["exhausted"] | None = None
+    to: Literal["last_good"] = "last_good"
+    margin: SpanField | None = None
+    max: Annotated[int, Field(ge=1)] | None = None
+    cooldown: SpanField | None = None
+    remedy: str | None = None
+
+
+class LadderSpec(_Model):
+    """What is done about an alert, rung by rung, and what counts as recovery after a rollback."""
+
+    rungs: Annotated[tuple[RungSpec, ...], Field(min_length=1)]
+    recovered_when: str | None = None
+    within: SpanField | None = None
+
+    @model_validator(mode="after")
+    def _both_or_neither(self) -> LadderSpec:
+        if (self.recovered_when is None) != (self.within is None):
+            raise ValueError(
+                "`recovered_when` and `within` belong together: what recovery is, and how long it may take"
+            )
+        return self
+
+
+class TrySpec(_Model):
+    """One try of a remedy: parameters to set (`x0.3` scales), and parts to give fresh weights."""
+
+    set: dict[str, Setting] = Field(default_factory=dict)
+    reinit: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> TrySpec:
+        if not self.set and not self.reinit:
+            raise ValueError("a try must change something: give `set` or `reinit`")
+        return self
+
+
+class RemedySpec(_Model):
+    """What a rollback changes, try by try."""
+
+    tries: Annotated[tuple[TrySpec, ...], Field(min_length=1)]
+
+
+class LimitsSpec(_Model):
+    """Bounds for a whole run, whatever its rules say."""
+
+    max_rollbacks: Annotated[int, Field(ge=0)] = 3
+    min_progress_between: SpanField = Span(500, "steps")
+    max_actions_per_hour: Annotated[int, Field(ge=0)] = 6
+    checkpoint_budget_gb: Annotated[float, Field(ge=0)] = 50.0
+    require_remedy: bool = True
+
+
+class MetricSpec(_Model):
+    """A canonical metric: candidates in order of preference, tags or `=expressions`."""
+
+    any: Annotated[tuple[str, ...], Field(min_length=1)]
+    align: Literal["join", "step"] = "join"
+    unit: str = ""
+
+
+def _metric(value: object) -> object:
+    if isinstance(value, str):
+        return {"any": (value,)}
+    if isinstance(value, list):
+        return {"any": value}
+    return value
+
+
+class RuleSpec(_Model):
+    """One rule. `name` is the full name, `pack/rule` or the user's own `rule`."""
+
+    name: str
+    expr: str
+    let: dict[Name, str] = Field(default_factory=dict)
+    each: str | None = None
+    for_: Annotated[SpanField, Field(alias="for")] = Span(0, "points")
+    clear: str | None = None
+    keep_firing_for: SpanField = Span(0, "points")
+    after_step: Annotated[int, Field(ge=0)] = 0
+    after_points: Annotated[int, Field(ge=0)] = 0
+    grace: SpanField | None = None
+    severity: Annotated[Severity, _one_of("severity", get_args(Severity))] = "warning"
+    no_data: Literal["hold", "ok", "fire"] = "hold"
+    labels: dict[str, str] = Field(default_factory=dict)
+    summary: str = ""
+    why: str = ""
+    try_: Annotated[str, Field(alias="try")] = ""
+    source: str = ""
+    ladder: str | None = None
+    inhibits: tuple[str, ...] = ()
+    enabled: bool = True
+
+
+class _RuleTable(RuleSpec):
+    name: Name
+
+
+class InhibitSpec(_Model):
+    """While a rule fires, others of the same run are muted."""
+
+    when: dict[Literal["rule"], str]
+    mute: dict[Literal["severity", "rule"], tuple[str, ...]]
+    equal: tuple[Literal["run"], ...] = ("run",)
+
+
+class _Disable(_Model):
+    rules: tuple[str, ...] = ()
+
+
+class _Pack(_Model):
+    name: str
+
+
+class RuleFile(_Model):
+    """The rule tables of one file."""
+
+    version: Literal[1] = 1
+    pack: _Pack | None = None
+    params: dict[Name, float] = Field(default_factory=dict)
+    override: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    disable: _Disable = _Disable()
+    metrics: dict[Name, Annotated[MetricSpec, BeforeValidator(_metric)]] = Field(default_factory=dict)
+    rule: tuple[_RuleTable, ...] = ()
+    ladders: dict[Name, LadderSpec] = Field(default_factory=dict)
+    remedies: dict[Name, RemedySpec] = Field(default_factory=dict)
+    limits: LimitsSpec | None = None
+    inhibit: tuple[InhibitSpec, ...] = ()
+
+
+_M = TypeVar("_M", bound=BaseModel)
+
+NOTIFY = LadderSpec(rungs=(RungSpec(do=("notify",)),))
+"""The ladder of every rule that names none."""
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSet:
+    """All rules, ready to be compiled.
+
+    Attributes:
+        rules: packs first, in the order of their inclusion; disabled ones are left out.
+        metrics: canonical names. params: numbers by namespace (a pack's name, "" for the user's file) and name.
+        ladders, remedies: by name. limits: of the run. inhibit: the user's own.
+        origins: (rule name, field) to `file:line:column`; ("", "") gives the file of last resort.
+    """
+
+    rules: tuple[RuleSpec, ...]
+    metrics: Mapping[str, MetricSpec]
+    params: Mapping[str, Mapping[str, float]]
+    ladders: Mapping[str, LadderSpec]
+    remedies: Mapping[str, RemedySpec]
+    limits: LimitsSpec
+    inhibit: tuple[InhibitSpec, ...] = ()
+    origins: Mapping[tuple[str, str], str] = field(default_factory=dict)
+
+    def where(self, name: str, part: str = "") -> str:
+        """Return the place of a rule's field, metric (`metrics.x`) or ladder (`ladders.x`) as `file:line:column`."""
+        for key in ((name, part), (name, ""), ("", "")):
+            if key in self.origins:
+                return self.origins[key]
+        return "rules"
+
+
+def build(documents: Sequence[tuple[str, Document]]) -> RuleSet:
+    """Merge rule files: later files win, and the last one is the user's.
+
+    Args:
+        documents: (namespace, file) in order; the namespace of a pack is its name, that of the user's own files "".
+
+    Raises:
+        RuleErrors: with every problem of every file.
+    """
+    problems: list[Problem] = []
+    files: list[tuple[str, Document, RuleFile]] = []
+    for namespace, document in documents:
+        model, found = validate(RuleFile, document.data, document)
+        problems += found
+        if model is not None:
+            files.append((namespace, document, model))
+    merged = _Merge(problems)
+    for namespace, document, model in files:
+        merged.add(namespace, document, model)
+    for namespace, document, model in files:
+        merged.adjust(namespace, document, model)
+    rule_set = merged.finish()
+    if problems:
+        raise RuleErrors(problems)
+    return rule_set
+
+
+def validate(
+    model: type[_M], data: Mapping[str, Any], document: Document, prefix: Path = ()
+) -> tuple[_M | None, list[Problem]]:
+    """Check a table against its model; returns it, or None and every problem with its place."""
+    try:
+        return model.model_validate(data), []
+    except ValidationError as error:
+        return None, [_problem(e, model, document, prefix) for e in error.errors(include_url=False)]
+
+
+def _problem(error: ErrorDetails, model: type[BaseModel], document: Document, prefix: Path) -> Problem:
+    path: Path = (*prefix, *error["loc"])
+    name = ".".join(str(part) for part in path)
+    if error["type"] == "extra_forbidden":
+        known = _fields_at(model, error["loc"][:-1])
+        return Problem(
+            document.where(path), f"unknown key {path[-1]!r} in {_table(path)}", nearest(str(path[-1]), known)
+        )
+    if error["type"] == "missing":
+        return Problem(document.where(path), f"{name}: this key is required")
+    what = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "string_pattern_mismatch":
+        what = f"{error['input']!r} is no name; use small letters, digits and _, beginning with a letter"
+    return Problem(document.where(path), f"{name}: {what}")
+
+
+def _table(path: Path) -> str:
+    names = [str(part) for part in path[:-1]]
+    return f"[{'.'.join(names)}]" if names else "the file"
+
+
+def _fields_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
+    """Return the keys that the table at `loc` may have."""
+    current: type[BaseModel] | None = model
+    named = False  # the next part is an index, or a name the user chose
+    for part in loc:
+        if named or isinstance(part, int):
+            named = False
+            continue
+        by_key = (
+            {f.alias or name: f.annotation for name, f in current.model_fields.items()} if current else {}
+        )
+        annotation = by_key.get(part)
+        named = get_origin(annotation) is dict
+        current = _inner(annotation)
+    return [f.alias or name for name, f in current.model_fields.items()] if current else []
+
+
+def _inner(annotation: object) -> type[BaseModel] | None:
+    """Return the model inside `dict[..., M]`, `tuple[M, ...]`, `M | None` or `Annotated[M, ...]`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for a in get_args(annotation) if (found := _inner(a)) is not None), None)
+
+
+class _Merge:
+    """The rule set while it grows."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        self._problems = problems
+        self._rules: dict[str, RuleSpec] = {}
+        self._metrics: dict[str, MetricSpec] = {}
+        self._params: dict[str, dict[str, float]] = {"": {}}
+        self._ladders: dict[str, LadderSpec] = {"notify": NOTIFY}
+        self._remedies: dict[str, RemedySpec] = {}
+        self._limits = LimitsSpec()
+        self._inhibit: list[InhibitSpec] = []
+        self._off: set[str] = set()
+        self._origins: dict[tuple[str, str], str] = {}
+
+    def add(self, namespace: str, document: Document, file: RuleFile) -> None:
+        """Take a file's definitions in."""
+        self._origins[("", "")] = document.file
+        for index, table in enumerate(file.rule):
+            self._add_rule(namespace, document, index, table)
+        self._metrics.update(file.metrics)
+        self._ladders.update(file.ladders)
+        self._remedies.update(file.remedies)
+        for kind, names in (
+            ("metrics", file.metrics),
+            ("ladders", file.ladders),
+            ("remedies", file.remedies),
+        ):
+            for name in names:
+                self._origins[(f"{kind}.{name}", "")] = document.where((kind, name))
+        if namespace:
+            self._params.setdefault(namespace, {}).update(file.params)
+        if file.limits is not None:
+            self._limits = file.limits
+        self._inhibit += file.inhibit
+
+    def _add_rule(self, namespace: str, document: Document, index: int, table: RuleSpec) -> None:
+        name = f"{namespace}/{table.name}" if namespace else table.name
+        if name in self._rules:
+            self._say(document.where(("rule", index, "name")), f"rule {name!r} is defined twice")
+        mutes = tuple(
+            other if "/" in other or not namespace else f"{namespace}/{other}" for other in table.inhibits
+        )
+        self._rules[name] = RuleSpec.model_construct(
+            **{**{f: getattr(table, f) for f in RuleSpec.model_fields}, "name": name, "inhibits": mutes}
+        )
+        self._remember(name, document, ("rule", index))
+
+    def _remember(self, name: str, document: Document, path: Path) -> None:
+        self._origins[(name, "")] = document.where(path)
+        for key in document.positions:
+            if key[: len(path)] == path and len(key) > len(path):
+                part = ".".join(str(k) for k in key[len(path) :])
+                self._origins[(name, part)] = document.where(key)
+
+    def adjust(self, namespace: str, document: Document, file: RuleFile) -> None:
+        """Apply what a file says of other files: params, overrides, disabled rules."""
+        if not namespace:
+            self._set_params(document, file.params)
+        for name, changes in file.override.items():
+            self._override(document, name, changes)
+        for name in file.disable.rules:
+            if name not in self._rules:
+                self._say(
+                    document.where(("disable", "rules")),
+                    f"no rule {name!r} to disable",
+                    nearest(name, self._rules),
+                )
+            self._off.add(name)
+
+    def _set_params(self, document: Document, params: Mapping[str, float]) -> None:
+        """A user's parameter replaces that of every pack which has one of its name, and is the user's own besides."""
+        self._params[""].update(params)
+        for names in self._params.values():
+            names.update({name: value for name, value in params.items() if name in names})
+
+    def _override(self, document: Document, name: str, changes: Mapping[str, Any]) -> None:
+        rule = self._rules.get(name)
+        path: Path = ("override", name)
+        if rule is None:
+            self._say(document.where(path), f"no rule {name!r} to override", nearest(name, self._rules))
+            return
+        body = rule.model_dump(by_alias=True)
+        if "name" in changes:
+            self._say(document.where((*path, "name")), "a rule keeps its name")
+            return
+        model, found = validate(RuleSpec, {**body, **changes}, document, path)
+        self._problems += found
+        if model is not None:
+            self._rules[name] = model
+            for key in changes:
+                self._origins[(name, key)] = document.where((*path, key))
+
+    def finish(self) -> RuleSet:
+        """Check what refers to what, and return the whole."""
+        known = set(self._rules)
+        rules = tuple(r for r in self._rules.values() if r.enabled and r.name not in self._off)
+        if len(rules) > MAX_RULES:
+            self._say(self._origins[("", "")], f"{len(rules)} rules; at most {MAX_RULES} are allowed")
+        for rule in rules:
+            self._check_rule(rule, known)
+        for name, ladder in self._ladders.items():
+            self._check_ladder(name, ladder)
+        return RuleSet(
+            rules,
+            self._metrics,
+            self._params,
+            self._ladders,
+            self._remedies,
+            self._limits,
+            tuple(self._inhibit),
+            self._origins,
+        )
+
+    def _check_rule(self, rule: RuleSpec, known: set[str]) -> None:
+        def place(part: str) -> str:
+            return self._origins.get((rule.name, part)) or self._origins.get((rule.name, ""), "rules")
+
+        if rule.ladder is not None and rule.ladder not in self._ladders:
+            self._say(
+                place("ladder"),
+                f"{rule.name}: no ladder {rule.ladder!r}",
+                nearest(rule.ladder, self._ladders),
+            )
+        for other in rule.inhibits:
+            if other not in known:
+                self._say(
+                    place("inhibits"), f"{rule.name}: no rule {other!r} to inhibit", nearest(other, known)
+                )
+        ladder = self._ladders.get(rule.ladder or "notify")
+        if ladder is not None and _rolls_back_at_once(rule, ladder):
+            self._say(
+                place("ladder"),
+                f"{rule.name}: a rollback after a single point; one bad point would discard training",
+                'give its rung `after = "2 points"`, or the rule a longer `for`',
+            )
+
+    def _check_ladder(self, name: str, ladder: LadderSpec) -> None:
+        place = self._origins.get((f"ladders.{name}", ""), "rules")
+        for rung in ladder.rungs:
+            if rung.remedy is not None and rung.remedy not in self._remedies:
+                self._say(
+                    place, f"ladder {name}: no remedy {rung.remedy!r}", nearest(rung.remedy, self._remedies)
+                )
+            if "rollback" in rung.do and rung.remedy is None and self._limits.require_remedy:
+                self._say(
+                    place,
+                    f"ladder {name}: a rollback without a remedy repeats the failure",
+                    "name a `remedy`, or set [limits] require_remedy = false",
+                )
+
+    def _say(self, where: str, what: str, hint: str = "") -> None:
+        self._problems.append(Problem(where, what, hint))
+
+
+def _rolls_back_at_once(rule: RuleSpec, ladder: LadderSpec) -> bool:
+    waits = rule.for_.amount > 1 or (rule.for_.unit != "points" and rule.for_.amount > 0)
+    return not waits and any(
+        "rollback" in rung.do and rung.when is None and (rung.after is None or rung.after.amount == 0)
+        for rung in ladder.rungs
+    )
