@@ -1,0 +1,224 @@
+"""The commands of one run: a row before the letter, the letter, and a row for each step until the outcome.
+
+What is to be done next is recorded and committed first and performed after that, so a crash leaves a row that says what
+was meant, and the next process takes that step again; letters and rings do not matter twice.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sentinel.actuator import (
+    Effect,
+    Letter,
+    Patience,
+    Pending,
+    Receipt,
+    State,
+    advance,
+    intend,
+    perform,
+    read_receipt,
+    resume,
+)
+from sentinel.clock import Clock
+from sentinel.journal import Journal
+from sentinel.policy import Setting
+from sentinel.process import Process, liveness
+from sentinel.registration import Registration
+
+_TOLD = (State.DONE, State.REFUSED, State.FAILED, State.UNANSWERED, State.EXPIRED, State.STOPPING, State.KILLING)
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A command that has come to something worth telling.
+
+    Attributes:
+        row: the journal's row as it now is.
+        final: nothing more is to come.
+    """
+
+    row: dict[str, Any]
+    final: bool
+
+    @property
+    def sentence(self) -> str:
+        """Say it in words."""
+        row = self.row
+        where = f" at step {row['step']}" if row["step"] is not None else ""
+        checkpoint = f", checkpoint {row['checkpoint']} (step {row['checkpoint_step']})" if row["checkpoint"] else ""
+        reason = f": {row['reason']}" if row["reason"] else ""
+        return f"command {row['id']} {row['verb']} {row['state']}{where}{checkpoint}{reason}"
+
+
+class Dispatch:
+    """Carries the commands of one run to its trainer."""
+
+    def __init__(self, run: str, folder: Path, journal: Journal, patience: Patience, clock: Clock) -> None:
+        """Take up every command that has no outcome yet."""
+        self._run = run
+        self._control = folder / "control"
+        self._journal = journal
+        self._patience = patience
+        self._clock = clock
+        self._effects: list[tuple[int, Effect]] = []
+        self._trainer: Process | None = None
+        self._doorbell: signal.Signals | None = None
+        self._pending: dict[int, Pending] = {}
+        open_states = [state.value for state in State if not state.settled]
+        rows = journal.rows("SELECT id, letter, state FROM commands WHERE run = ?", run)
+        for row in rows:
+            if row["state"] in open_states:
+                letter = Letter.from_json(row["letter"])
+                self._pending[row["id"]] = resume(
+                    letter, State(row["state"]), clock.monotonic(), clock.wall()
+                )
+
+    @property
+    def in_flight(self) -> set[str]:
+        """The verbs of commands without an outcome."""
+        return {pending.letter.verb for pending in self._pending.values()}
+
+    def ask(
+        self,
+        verb: str,
+        *,
+        checkpoint: str | None,
+        to_step: int | None,
+        set: Mapping[str, Setting],  # noqa: A002  the protocol's own word
+        reinit: Sequence[str],
+        reason: str,
+        asked_step: int,
+        attempt: int,
+        now: float,
+        key: str | None = None,
+        rung: int | None = None,
+        thread: str | None = None,
+        request: str | None = None,
+    ) -> None:
+        """Record the intent; only inside a transaction. A checkpoint that is on its way already serves both who asked."""
+        if verb == "checkpoint" and request is None and verb in self.in_flight:
+            return
+        number = self._journal.next_command_id(self._run, _highest(self._control))
+        letter = Letter(
+            id=number,
+            verb=verb,  # type: ignore[arg-type]  # rules and the command line admit only the three verbs
+            if_attempt=attempt,
+            issued_at=now,
+            expires_at=now + self._patience.lifetime,
+            reason=reason,
+            to_checkpoint=checkpoint,
+            to_step=to_step,
+            set=dict(set),
+            reinit=tuple(reinit),
+            trainer=self._trainer,
+        )
+        self._pending[number] = intend(letter, self._clock.monotonic(), now)
+        self._journal.add(
+            "commands",
+            run=self._run,
+            id=number,
+            key=key,
+            rung=rung,
+            thread=thread,
+            verb=verb,
+            letter=letter.to_json(),
+            state=State.INTENDED.value,
+            asked_step=asked_step,
+            asked=now,
+            updated=now,
+            reason=reason,
+            checkpoint=checkpoint,
+            checkpoint_step=to_step,
+            request=request,
+        )
+        self._note(number, f"intended: {verb} because {reason}", now)
+
+    def follow(self, registration: Registration, now: float) -> list[Settled]:
+        """Take every command one step further; only inside a transaction. Returns those with something to tell."""
+        self._trainer = registration.process
+        self._doorbell = registration.doorbell
+        told = []
+        monotonic = self._clock.monotonic()
+        for number, pending in list(self._pending.items()):
+            alive = liveness(pending.letter.trainer)  # before the receipt: a trainer may answer and end between the two
+            receipt = read_receipt(self._control, number)
+            after, effects = advance(pending, receipt, alive, monotonic, self._patience)
+            self._effects += [(number, effect) for effect in effects]
+            if after == pending and not effects:
+                continue
+            self._pending[number] = after
+            self._record(number, pending, after, now)
+            for effect in effects:
+                self._note(number, f"to do: {effect}", now)
+            if after.state.settled:
+                del self._pending[number]
+            if after.state is not pending.state and after.state in _TOLD:
+                row = dict(self._journal.rows("SELECT * FROM commands WHERE run = ? AND id = ?", self._run, number)[0])
+                told.append(Settled(row, after.state.settled))
+        return told
+
+    def perform(self) -> list[str]:
+        """Do what has been committed; returns in words what could not be done, to be tried again by the actuator's waits."""
+        effects, self._effects = self._effects, []
+        failures = []
+        for number, effect in effects:
+            try:
+                perform(effect, self._control, self._doorbell)
+            except OSError as error:
+                failures.append(f"command {number}: {effect}: {error.strerror}")
+                self._again(number)
+        return failures
+
+    def _again(self, number: int) -> None:
+        """The letter could not be written: the command is as if it had not been begun."""
+        pending = self._pending.get(number)
+        if pending is not None and pending.state is State.SENT:
+            self._pending[number] = intend(pending.letter, self._clock.monotonic(), self._clock.wall())
+
+    def _record(self, number: int, before: Pending, after: Pending, now: float) -> None:
+        receipt = after.receipt
+        self._journal.change(
+            "UPDATE commands SET state = ?, updated = ?, reason = ? WHERE run = ? AND id = ?",
+            after.state.value,
+            now,
+            after.reason or before.letter.reason,
+            self._run,
+            number,
+        )
+        if receipt is not None:
+            self._journal.change(
+                "UPDATE commands SET step = ?, checkpoint = coalesce(?, checkpoint), "
+                "checkpoint_step = coalesce(?, checkpoint_step) WHERE run = ? AND id = ?",
+                receipt.step,
+                receipt.checkpoint,
+                receipt.checkpoint_step,
+                self._run,
+                number,
+            )
+        if after.state is not before.state:
+            self._note(number, _words(after, receipt), now)
+
+    def _note(self, number: int, what: str, now: float) -> None:
+        self._journal.add("command_steps", run=self._run, id=number, wall_time=now, what=what)
+
+
+def _words(pending: Pending, receipt: Receipt | None) -> str:
+    step = f" at step {receipt.step}" if receipt is not None and receipt.step is not None else ""
+    return f"{pending.state}{step}" + (f": {pending.reason}" if pending.reason else "")
+
+
+def _highest(control: Path) -> int:
+    """Return the greatest command id that a control folder has ever seen."""
+    found = [0]
+    for folder in ("commands", "receipts"):
+        try:
+            found += [int(path.stem) for path in (control / folder).iterdir() if path.stem.isdigit()]
+        except OSError:
+            continue
+    return max(found)

@@ -1,0 +1,124 @@
+"""The tick: from what is new on disk to what is decided, in one transaction; then, and only then, the world is touched."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatch
+from pathlib import Path
+
+from sentinel.clock import Clock
+from sentinel.discover import Runs, scan
+from sentinel.inbox import Request, pending, remove
+from sentinel.journal import Journal
+from sentinel.live_run import LiveRun, Tools
+from sentinel.mail import Mail
+from sentinel.process import myself
+from sentinel.config import Settings
+from sentinel.story import notice
+
+SCAN_EVERY = 1.0
+"""Seconds between two walks through the log directory."""
+
+BEAT_EVERY = 5.0
+"""Seconds between two heartbeats of the sentinel."""
+
+PATIENCE = 30.0
+"""Seconds without a heartbeat after which a trainer may say that its sentinel is gone."""
+
+
+class Engine:
+    """Watches every run below one log directory."""
+
+    def __init__(
+        self, logdir: Path, state: Path, settings: Settings, journal: Journal, mail: Mail, clock: Clock, *, act: bool
+    ) -> None:
+        self._logdir = logdir
+        self._state = state
+        self._settings = settings
+        self._journal = journal
+        self._mail = mail
+        self._clock = clock
+        self._tools = Tools(settings, journal, mail, clock, act)
+        self._runs: dict[str, LiveRun] = {}
+        self._found = Runs()
+        self._scanned = float("-inf")
+        self._beaten = float("-inf")
+        self._unreadable: set[str] = set()
+        self._me = myself()
+
+    def tick(self) -> bool:
+        """Do everything that is due; returns whether there were new points.
+
+        Raises:
+            StateError: the journal cannot be written; nothing of this tick was done and nothing may be done after it.
+        """
+        now, monotonic = self._clock.wall(), self._clock.monotonic()
+        answered: list[str] = []
+        grew = False
+        with self._journal.transaction():
+            self._find_runs(now, monotonic)
+            for name, request in pending(self._state):
+                self._take(name, request, now)
+                answered.append(name)
+            for name, run in self._runs.items():
+                if name in self._found:
+                    grew |= run.look(self._found[name].event_files, now, monotonic)
+                else:
+                    run.vanish(now)
+            self._mail.record(now)
+            beat_due = monotonic - self._beaten >= BEAT_EVERY
+            if beat_due:
+                self._journal.put("meta", name="last_tick", value=repr(now))
+        for name in answered:
+            remove(self._state, name)
+        for run in self._runs.values():
+            run.deliver()
+        self._mail.submit()
+        if beat_due:
+            self._beat(now, monotonic)
+        return grew
+
+    def _find_runs(self, now: float, monotonic: float) -> None:
+        if monotonic - self._scanned < SCAN_EVERY:
+            return
+        self._scanned = monotonic
+        self._found = scan(self._logdir)
+        for name, found in self._found.items():
+            if name not in self._runs and self._is_wanted(name):
+                self._runs[name] = LiveRun(name, found.path, self._tools, now)
+        for folder in self._found.unreadable:
+            if folder.path not in self._unreadable:
+                self._unreadable.add(folder.path)
+                text = f"{folder.path}: {folder.reason}; runs in it are not watched"
+                self._mail.post(notice("", "unreadable", "warning", "a folder cannot be read", text, now), now)
+
+    def _is_wanted(self, name: str) -> bool:
+        return any(fnmatch(name, pattern) for pattern in self._settings.match)
+
+    def _take(self, name: str, request: Request | str, now: float) -> None:
+        """Turn a request into a command row, or into the reason why not; its name keeps it from being done twice."""
+        if self._journal.rows("SELECT 1 FROM requests WHERE name = ?", name):
+            return
+        self._journal.add("requests", name=name, wall_time=now, outcome=self._answer(name, request, now) or "taken")
+
+    def _answer(self, name: str, request: Request | str, now: float) -> str:
+        if isinstance(request, str):
+            return request
+        run = self._runs.get(request.run)
+        if run is None:
+            known = ", ".join(sorted(self._runs)) or "none"
+            return f"no run {request.run!r} is watched (there are: {known}); nothing was asked"
+        return run.command(
+            request.verb, request.checkpoint, dict(request.set), request.reinit, request.why, name, now
+        )
+
+    def _beat(self, now: float, monotonic: float) -> None:
+        self._beaten = monotonic
+        record = {
+            "pid": self._me.pid,
+            "start_time": self._me.start_time,
+            "boot_id": self._me.boot_id,
+            "wall_time": now,
+            "patience": PATIENCE,
+        }
+        for run in self._runs.values():
+            run.beat(record)

@@ -1,0 +1,194 @@
+"""The sentinel's memory: one SQLite file, one transaction a tick.
+
+Cursor, alert, transition, command and message of a tick commit together or not at all, so a sentinel killed anywhere
+finds on its return either the whole tick or none of it. Points are not kept here: the event files are the points.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sentinel.errors import StateError
+
+_MIGRATIONS = (
+    """
+    CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+    CREATE TABLE runs (
+        run TEXT PRIMARY KEY, path TEXT NOT NULL, attempt INTEGER NOT NULL DEFAULT 0,
+        attempt_began INTEGER NOT NULL DEFAULT 0, phase TEXT NOT NULL, first_seen REAL NOT NULL,
+        last_step INTEGER, last_wall REAL, trainer TEXT
+    ) STRICT;
+    CREATE TABLE cursors (
+        run TEXT NOT NULL, path TEXT NOT NULL, source INTEGER NOT NULL, inode INTEGER NOT NULL,
+        offset INTEGER NOT NULL, PRIMARY KEY (run, path)
+    ) STRICT;
+    CREATE TABLE alerts (run TEXT NOT NULL, key TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (run, key)) STRICT;
+    CREATE TABLE climbs (run TEXT NOT NULL, key TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (run, key)) STRICT;
+    CREATE TABLE transitions (
+        id INTEGER PRIMARY KEY, run TEXT NOT NULL, attempt INTEGER NOT NULL, key TEXT NOT NULL, number INTEGER NOT NULL,
+        before TEXT NOT NULL, after TEXT NOT NULL, step INTEGER NOT NULL, run_step INTEGER NOT NULL,
+        wall_time REAL NOT NULL, onset_step INTEGER, onset_run_step INTEGER, onset_wall REAL,
+        value REAL, bound REAL, severity TEXT NOT NULL, reason TEXT NOT NULL, actions TEXT NOT NULL, recorded REAL NOT NULL
+    ) STRICT;
+    CREATE INDEX transitions_by_run ON transitions (run, key);
+    CREATE TABLE rewinds (
+        run TEXT NOT NULL, attempt INTEGER NOT NULL, to_step INTEGER NOT NULL, kept_until REAL NOT NULL,
+        wall_time REAL NOT NULL, PRIMARY KEY (run, attempt)
+    ) STRICT;
+    CREATE TABLE commands (
+        run TEXT NOT NULL, id INTEGER NOT NULL, key TEXT, rung INTEGER, thread TEXT, verb TEXT NOT NULL, letter TEXT NOT NULL,
+        state TEXT NOT NULL, asked_step INTEGER, asked REAL NOT NULL, updated REAL NOT NULL, reason TEXT NOT NULL,
+        step INTEGER, checkpoint TEXT, checkpoint_step INTEGER, request TEXT, PRIMARY KEY (run, id)
+    ) STRICT;
+    CREATE TABLE command_steps (
+        run TEXT NOT NULL, id INTEGER NOT NULL, wall_time REAL NOT NULL, what TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE probes (run TEXT NOT NULL, tag TEXT NOT NULL, step INTEGER NOT NULL, wall_time REAL NOT NULL,
+        value REAL NOT NULL) STRICT;
+    CREATE TABLE messages (
+        id INTEGER PRIMARY KEY, key TEXT NOT NULL, channel TEXT NOT NULL, thread TEXT NOT NULL, body TEXT NOT NULL,
+        state TEXT NOT NULL, ref TEXT, attempts INTEGER NOT NULL DEFAULT 0, queued REAL NOT NULL, settled REAL,
+        reason TEXT, UNIQUE (key, channel)
+    ) STRICT;
+    CREATE INDEX messages_by_state ON messages (state);
+    CREATE INDEX messages_by_thread ON messages (channel, thread);
+    CREATE TABLE damage (
+        run TEXT NOT NULL, path TEXT NOT NULL, offset INTEGER NOT NULL, length INTEGER NOT NULL, reason TEXT NOT NULL,
+        wall_time REAL NOT NULL
+    ) STRICT;
+    CREATE TABLE requests (name TEXT PRIMARY KEY, wall_time REAL NOT NULL, outcome TEXT NOT NULL) STRICT;
+    """,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """How far one event file has been read and judged. `offset` is a record boundary, in bytes."""
+
+    path: str
+    source: int
+    inode: int
+    offset: int
+
+
+class Journal:
+    """The state database; one connection, written by the main thread alone."""
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        """Open or create the database and bring its schema up to date.
+
+        Args:
+            path: the file, or `:memory:` as a Path for a replay that remembers nothing.
+            read_only: for `status` and other readers beside a running sentinel.
+
+        Raises:
+            StateError: it cannot be opened, is damaged, or was written by a newer version.
+        """
+        self.path = path
+        try:
+            if read_only:
+                self._connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5)
+            else:
+                self._connection = sqlite3.connect(path, isolation_level=None, timeout=5)
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                self._connection.execute("PRAGMA synchronous = FULL")
+            self._connection.row_factory = sqlite3.Row
+            version: int = self._connection.execute("PRAGMA user_version").fetchone()[0]
+            if version > len(_MIGRATIONS):
+                raise StateError(
+                    f"{path}: written by a newer sentinel (schema {version}, this one knows {len(_MIGRATIONS)}); "
+                    "left as it is. Upgrade this sentinel, or give it a state of its own with --state."
+                )
+            if not read_only:
+                self._migrate(version)
+        except sqlite3.Error as error:
+            raise self._error(error) from error
+
+    def _migrate(self, version: int) -> None:
+        for number, script in enumerate(_MIGRATIONS[version:], start=version + 1):
+            self._connection.executescript(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")
+
+    def _error(self, error: sqlite3.Error) -> StateError:
+        return StateError(
+            f"{self.path}: {error}. A sentinel that cannot remember may not act, so it stopped; training goes on. "
+            "Free space or repair the folder and start it again, or use another one with --state."
+        )
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Commit everything inside together, or nothing of it.
+
+        Raises:
+            StateError: the disk is full, the file is damaged or locked by a stranger.
+        """
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise self._error(error) from error
+
+    def close(self) -> None:
+        """Close the connection; a crash does the same."""
+        self._connection.close()
+
+    def put(self, table: str, **values: object) -> None:
+        """Insert a row, or replace the one with its key."""
+        names = ", ".join(values)
+        marks = ", ".join("?" * len(values))
+        self._connection.execute(f"INSERT OR REPLACE INTO {table} ({names}) VALUES ({marks})", tuple(values.values()))  # noqa: S608  table and column names are this package's own
+
+    def add(self, table: str, **values: object) -> int:
+        """Insert a row unless its key is there already; returns the row id, 0 if it was there."""
+        names = ", ".join(values)
+        marks = ", ".join("?" * len(values))
+        cursor = self._connection.execute(
+            f"INSERT OR IGNORE INTO {table} ({names}) VALUES ({marks})",  # noqa: S608  as above
+            tuple(values.values()),
+        )
+        return (cursor.lastrowid or 0) if cursor.rowcount else 0
+
+    def rows(self, query: str, *arguments: object) -> list[sqlite3.Row]:
+        """Read rows.
+
+        Raises:
+            StateError: the file is damaged or gone.
+        """
+        try:
+            return self._connection.execute(query, arguments).fetchall()
+        except sqlite3.Error as error:
+            raise self._error(error) from error
+
+    def change(self, statement: str, *arguments: object) -> None:
+        """Update or delete rows; only inside a transaction."""
+        self._connection.execute(statement, arguments)
+
+    def cursors(self, run: str) -> dict[str, Cursor]:
+        """Return the read positions of a run's event files, by path."""
+        found = self.rows("SELECT path, source, inode, offset FROM cursors WHERE run = ?", run)
+        return {row["path"]: Cursor(row["path"], row["source"], row["inode"], row["offset"]) for row in found}
+
+    def next_command_id(self, run: str, highest_on_disk: int) -> int:
+        """Return an id that neither this journal nor the run's control folder has seen.
+
+        The folder counts too: where a state was deleted, old receipts must not answer for new commands.
+        """
+        known = self.rows("SELECT max(id) AS id FROM commands WHERE run = ?", run)[0]["id"] or 0
+        return int(max(known, highest_on_disk)) + 1
+
+
+def to_json(value: Mapping[str, Any] | list[Any]) -> str:
+    """Encode a column's value; keys sorted, so that equal values are equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))

@@ -1,0 +1,189 @@
+"""One run's alerts and ladders: samples in, consequences out.
+
+Live and replay both go through here and nowhere else, so the same log gives the same decisions. The judge keeps what
+the policy needs to know of a run (rollbacks, suspect stretches, what is under way) and touches no file and no clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from rules.alert import Alert, AlertState, Transition
+from rules.evaluate import Program
+from rules.schema import LadderSpec, RuleSpec
+from rules.series import Sample
+from rules.verdict import Mark
+from rules.watch import Observation, RunWatch
+from sentinel.checkpoints import Checkpoint
+from sentinel.policy import Action, Book, Climb, Declared, RunFacts, decide, refused
+
+GRAVE = ("critical", "fatal")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One observation that led to something: a change of state, actions, or both."""
+
+    observation: Observation
+    attempt: int
+    actions: tuple[Action, ...]
+
+    @property
+    def thread(self) -> str:
+        """Name the incident within its run: one story per alert and episode."""
+        return f"{self.observation.key}#{self.observation.alert.number}"
+
+
+@dataclass(slots=True)
+class Ledger:
+    """What a run has been through, as far as the policy asks.
+
+    Attributes:
+        rollbacks: (asked at run step, went back to run step), oldest first.
+        rewinds: (run step gone back to, wall time) of each attempt after the first.
+        actions: wall times of the checkpoints and rollbacks asked for.
+        in_flight: verbs of commands without an outcome.
+        suspect: closed stretches of wall time under a grave alert.
+        open_suspect: where such a stretch began, by alert.
+    """
+
+    rollbacks: list[tuple[int, int]] = field(default_factory=list)
+    rewinds: list[tuple[int, float]] = field(default_factory=list)
+    actions: list[float] = field(default_factory=list)
+    in_flight: set[str] = field(default_factory=set)
+    suspect: list[tuple[float, float | None]] = field(default_factory=list)
+    open_suspect: dict[str, float] = field(default_factory=dict)
+
+    def follow(self, moved: Transition, severity: str) -> None:
+        """Open or close a suspect stretch as a grave alert changes state."""
+        if severity not in GRAVE:
+            return
+        if moved.after in (AlertState.PENDING, AlertState.FIRING):
+            since = (moved.onset or moved.at).wall_time
+            self.open_suspect.setdefault(moved.key, since)
+        elif moved.after in (AlertState.INACTIVE, AlertState.RESOLVED, AlertState.PROBATION):
+            since_then = self.open_suspect.pop(moved.key, None)
+            if since_then is not None:
+                self.suspect.append((since_then, moved.at.wall_time))
+
+    def suspicions(self) -> tuple[tuple[float, float | None], ...]:
+        """Return every stretch whose checkpoints are not to be trusted."""
+        return (*self.suspect, *((since, None) for since in self.open_suspect.values()))
+
+
+class Judge:
+    """The rules, alerts and ladders of one run."""
+
+    def __init__(
+        self,
+        program: Program,
+        book: Book,
+        *,
+        alerts: Iterable[Alert] = (),
+        climbs: Iterable[Climb] = (),
+        ledger: Ledger | None = None,
+        attempt: int = 0,
+        attempt_began: int = 0,
+    ) -> None:
+        self.watch = RunWatch(program, alerts)
+        self.book = book
+        self.climbs: dict[str, Climb] = {climb.key: climb for climb in climbs}
+        self.ledger = ledger or Ledger()
+        self.attempt = attempt
+        self.attempt_began = attempt_began
+        self.catalogue: Callable[[], Sequence[Checkpoint]] | None = None
+        self.declared: Declared | None = None
+        self.act = True
+
+    def samples(self, samples: Sequence[Sample], source: int) -> list[Step]:
+        """Judge new samples of one event file, in file order."""
+        return self._decide(self.watch.observe(samples, source))
+
+    def silence(self, now: float) -> list[Step]:
+        """Judge the passing of time up to `now` (wall time, seconds): staleness, ages."""
+        return self._decide(self.watch.advance_to(now))
+
+    def flush(self) -> list[Step]:
+        """Close open ticks: no further point belongs to them."""
+        return self._decide(self.watch.flush())
+
+    def rewind(
+        self, to_step: int, at_wall: float, history: Iterable[tuple[int, Sequence[Sample]]]
+    ) -> list[Step]:
+        """Begin a new attempt at run step `to_step`; `history` is what stays valid, oldest first."""
+        self.attempt += 1
+        self.attempt_began = to_step
+        self.ledger.rewinds.append((to_step, at_wall))
+        return self._decide(self.watch.rewind(to_step, at_wall, history))
+
+    def refused(self, key: str, rung: int, at: Mark) -> None:
+        """Let a rung whose rollback came to nothing be tried again while its alert fires."""
+        climb = self.climbs.get(key)
+        if climb is not None:
+            self.climbs[key] = refused(climb, self.ladder(self.watch.rule(key)), rung, at)
+
+    def ladder(self, rule: RuleSpec) -> LadderSpec:
+        """Return the ladder a rule climbs: its own, or that of its severity."""
+        return self.book.ladders[rule.ladder or "notify"]
+
+    def _decide(self, observations: Iterable[Observation]) -> list[Step]:
+        steps = []
+        for observation in observations:
+            moved = observation.transition
+            if moved is not None:
+                self.ledger.follow(moved, observation.rule.severity)
+            actions: tuple[Action, ...] = ()
+            if self.act:
+                actions = self._climb(observation)
+            if moved is not None or actions:
+                steps.append(Step(observation, self.attempt, actions))
+        return steps
+
+    def _climb(self, observation: Observation) -> tuple[Action, ...]:
+        key = observation.key
+        if observation.alert.state is not AlertState.FIRING:
+            return ()
+        climb = self.climbs.get(key, Climb(key))
+        after, actions = decide(
+            observation, self.ladder(observation.rule), climb, self.book, self._facts(observation)
+        )
+        if after is not climb:
+            self.climbs[key] = after
+        for action in actions:
+            if action.verb in ("checkpoint", "rollback") and not action.withheld:
+                self.ledger.actions.append(observation.verdict.at.wall_time)
+        return actions
+
+    def _facts(self, observation: Observation) -> RunFacts:
+        ledger = self.ledger
+        return RunFacts(
+            now=observation.verdict.at.wall_time,
+            catalogue=None if self.catalogue is None else self._descent,
+            declared=self.declared,
+            rollbacks=tuple(ledger.rollbacks),
+            attempt_began=self.attempt_began,
+            suspect=ledger.suspicions(),
+            actions=tuple(wall for wall in ledger.actions if observation.verdict.at.wall_time - wall < 3600),
+            in_flight=frozenset(ledger.in_flight),
+            inhibited_by=self._inhibitor(observation.rule),
+            others_exhausted=any(climb.exhausted for climb in self.climbs.values()),
+        )
+
+    def _descent(self) -> list[Checkpoint]:
+        """List the checkpoints that no rewind has left behind: whatever was written later, or no later in steps."""
+        assert self.catalogue is not None, "asked only where there is one"
+        return [
+            checkpoint
+            for checkpoint in self.catalogue()
+            if all(checkpoint.wall_time > wall or checkpoint.step <= step for step, wall in self.ledger.rewinds)
+        ]
+
+    def _inhibitor(self, rule: RuleSpec) -> str | None:
+        """Name a firing rule that mutes this one; a fatal rule is never muted."""
+        if rule.severity == "fatal":
+            return None
+        for key, alert in self.watch.alerts.items():
+            if alert.state is AlertState.FIRING and rule.name in self.watch.rule(key).inhibits:
+                return key
+        return None

@@ -1,0 +1,113 @@
+"""Messages between the journal and the outbox: a row before it is sent, and a row until it has arrived."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from notifier.message import Message
+from sentinel.journal import Journal
+from sentinel.outbox import Delivered, Failed, Outbox, Postponed, Result, Row
+from sentinel.story import notice
+
+
+class Mail:
+    """Queues messages in the journal, hands them to the outbox after the commit, and writes down what became of them."""
+
+    def __init__(self, journal: Journal, outbox: Outbox, route: Callable[[Message], Sequence[str]]) -> None:
+        """Take up every message that has not arrived yet, those of a channel that was dead included.
+
+        Args:
+            journal: holds the rows.
+            outbox: delivers them.
+            route: names the channels for a message.
+        """
+        self._journal = journal
+        self._outbox = outbox
+        self._route = route
+        self._dead: set[str] = set()
+        self._ready: list[Row] = [
+            self._row(row["id"], row["channel"], Message.from_json(row["body"]))
+            for row in journal.rows("SELECT id, channel, body FROM messages WHERE state IN ('queued', 'dead') ORDER BY id")
+        ]
+
+    def post(self, message: Message, now: float) -> None:
+        """Queue a message on its channels; only inside a transaction. A key that was queued before is not queued again."""
+        for channel in self._route(message):
+            row_id = self._journal.add(
+                "messages",
+                key=message.key,
+                channel=channel,
+                thread=message.thread,
+                body=message.to_json(),
+                state="queued",
+                queued=now,
+            )
+            if row_id:
+                self._ready.append(self._row(row_id, channel, message))
+
+    def record(self, now: float) -> None:
+        """Write down the results that have come in; only inside a transaction."""
+        for result in self._outbox.collect():
+            self._settle(result, now)
+
+    def submit(self) -> None:
+        """Hand over what was queued; only after the commit, so that nothing is told that could be forgotten."""
+        ready, self._ready = self._ready, []
+        self._outbox.submit(ready)
+
+    def threads(self, run: str) -> set[str]:
+        """Return the threads of a run that have a first message."""
+        rows = self._journal.rows("SELECT DISTINCT thread FROM messages WHERE substr(thread, 1, ?) = ?", len(run) + 1, f"{run}/")
+        return {row["thread"] for row in rows}
+
+    def _row(self, row_id: int, channel: str, message: Message) -> Row:
+        """Join a message with the one that opened its thread on this channel, if that has arrived."""
+        opened = self._journal.rows(
+            "SELECT ref, body FROM messages WHERE channel = ? AND thread = ? AND id < ? AND state = 'sent' "
+            "ORDER BY id LIMIT 1",
+            channel,
+            message.thread,
+            row_id,
+        )
+        if not opened:
+            return Row(row_id, channel, message)
+        return Row(row_id, channel, message, opened[0]["ref"], Message.from_json(opened[0]["body"]))
+
+    def _settle(self, result: Result, now: float) -> None:
+        match result.outcome:
+            case Delivered(ref=ref, note=note):
+                self._journal.change(
+                    "UPDATE messages SET state = 'sent', ref = ?, settled = ?, reason = ?, attempts = attempts + 1 "
+                    "WHERE id = ?",
+                    ref,
+                    now,
+                    note,
+                    result.row_id,
+                )
+            case Postponed(reason=reason, attempts=attempts):
+                self._journal.change(
+                    "UPDATE messages SET reason = ?, attempts = ? WHERE id = ?", reason, attempts, result.row_id
+                )
+            case Failed(reason=reason, channel_dead=dead):
+                self._journal.change(
+                    "UPDATE messages SET state = ?, settled = ?, reason = ? WHERE id = ?",
+                    "dead" if dead else "failed",
+                    now,
+                    reason,
+                    result.row_id,
+                )
+                if dead and result.channel not in self._dead:
+                    self._dead.add(result.channel)
+                    self._say_dead(result.channel, reason, now)
+
+    def _say_dead(self, channel: str, reason: str, now: float) -> None:
+        message = notice(
+            "",
+            f"channel-{channel}",
+            "warning",
+            f"channel {channel} is dead",
+            f"messages do not pass through {channel}: {reason}",
+            now,
+            "Put it right and start the sentinel again; `sentinel status` counts what was not delivered.",
+        )
+        self.post(message, now)

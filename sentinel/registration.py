@@ -1,0 +1,139 @@
+"""What a trainer has said of itself: the sentinel's side of `<run>/control/`."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from sentinel.checkpoints import Catalogue, Checkpoint
+from sentinel.policy import Declared
+from sentinel.process import Liveness, Process, from_record, liveness
+
+_LARGEST = 1 << 20
+"""Bytes; no honest registration is longer."""
+
+
+class Registration:
+    """The trainer of one run as its guard registered it, or nobody.
+
+    Attributes:
+        record: trainer.json as last read; None where no guard has registered.
+        process: who it is.
+        catalogue: lists its checkpoints; None where it declared none.
+    """
+
+    def __init__(self, run: Path) -> None:
+        self._run = run
+        self.control = run / "control"
+        self.record: dict[str, Any] | None = None
+        self.process: Process | None = None
+        self.catalogue: Callable[[], Sequence[Checkpoint]] | None = None
+        self._stamp: tuple[int, int, int] | None = None
+        self._folder: Path | None = None
+
+    def refresh(self) -> bool:
+        """Read trainer.json again if it has changed; returns whether it had."""
+        path = self.control / "trainer.json"
+        try:
+            found = path.stat()
+            stamp = (found.st_ino, found.st_size, found.st_mtime_ns)
+            if stamp == self._stamp or found.st_size > _LARGEST:
+                return False
+            record = json.loads(path.read_bytes())
+        except (OSError, ValueError):
+            return False  # nobody yet, or being written: it appears whole by rename
+        self._stamp = stamp
+        if not isinstance(record, dict):
+            return False
+        self.record = record
+        self.process = from_record(record)
+        folder = self._run / str(record.get("checkpoints") or "checkpoints")
+        if folder != self._folder:
+            self._folder = folder
+            self.catalogue = Catalogue(folder).list
+        return True
+
+    @property
+    def known(self) -> bool:
+        """Whether a guard has registered."""
+        return self.record is not None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the trainer said that the run is over."""
+        return self.record is not None and self.record.get("finished_at") is not None
+
+    @property
+    def outcome(self) -> str | None:
+        """How the trainer said it ended: finished, terminated or failed."""
+        return None if self.record is None else self.record.get("outcome")
+
+    @property
+    def attempt(self) -> int:
+        """The trainer's own count of attempts, which a command must name."""
+        value = (self.record or {}).get("attempt")
+        return value if isinstance(value, int) else 0
+
+    @property
+    def alive(self) -> bool:
+        """Whether the registered process runs."""
+        return self.liveness is Liveness.ALIVE
+
+    @property
+    def liveness(self) -> Liveness:
+        """What is known of the registered process."""
+        return liveness(self.process)
+
+    @property
+    def declared(self) -> Declared | None:
+        """The parameters, parts and verbs a command may name; None where nobody declared any."""
+        if self.record is None:
+            return None
+        parameters = self.record.get("parameters")
+        values = {
+            str(name): body["value"]
+            for name, body in (parameters if isinstance(parameters, dict) else {}).items()
+            if isinstance(body, dict) and "value" in body
+        }
+        return Declared(values, _names(self.record.get("reinit")), _names(self.record.get("verbs")))
+
+    @property
+    def doorbell(self) -> signal.Signals | None:
+        """The signal that says "look now"; None where the trainer only looks by itself."""
+        name = (self.record or {}).get("signal")
+        return signal.Signals[name] if isinstance(name, str) and name in signal.Signals.__members__ else None
+
+    @property
+    def summary(self) -> str | None:
+        """What `status` shows of the trainer, as JSON text."""
+        if self.record is None:
+            return None
+        kept = {k: self.record.get(k) for k in ("pid", "host", "attempt", "started_at", "finished_at", "outcome")}
+        return json.dumps(kept, sort_keys=True)
+
+    def heartbeat_step(self) -> int | None:
+        """Return the step of the trainer's last heartbeat."""
+        try:
+            step = json.loads((self.control / "heartbeat.json").read_bytes())["step"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return step if isinstance(step, int) else None
+
+    def leave_heartbeat(self, record: dict[str, Any]) -> None:
+        """Write the sentinel's own heartbeat beside the trainer's; where there is no guard there is nothing to write."""
+        if not self.known or self.finished:
+            return
+        temporary = self.control / f".sentinel.{os.getpid()}"
+        try:
+            temporary.write_text(json.dumps(record), encoding="utf-8")
+            temporary.replace(self.control / "sentinel.json")
+        except OSError:
+            return  # the trainer then says that it trains unwatched, which is true
+
+
+def _names(value: object) -> frozenset[str]:
+    return frozenset(str(item) for item in value) if isinstance(value, list) else frozenset()

@@ -1,0 +1,156 @@
+"""Judge recorded runs: the same tail, rules and ladders as live, with nothing sent and nothing remembered.
+
+Where nothing is known of a trainer there is no catalogue of checkpoints either, so a rollback's target stays null.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+from rules.alert import AlertState
+from rules.evaluate import Program
+from sentinel.attempts import Attempts
+from sentinel.config import Settings
+from sentinel.discover import scan
+from sentinel.errors import RunGoneError
+from sentinel.judge import Judge, Step
+from sentinel.policy import Action, Book
+from sentinel.story import deeds
+from sentinel.tail import Hurt, RunTail
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What the rules said of one run."""
+
+    run: str
+    steps: list[Step] = field(default_factory=list)
+    hurt: list[Hurt] = field(default_factory=list)
+    points: int = 0
+    tags: int = 0
+
+    def lines(self) -> Iterator[dict[str, Any]]:
+        """Yield one JSON-ready object per transition, and one per rung taken while an alert stayed as it was."""
+        for step in self.steps:
+            yield step_as_json(self.run, step)
+
+
+def step_as_json(run: str, step: Step) -> dict[str, Any]:
+    """Render a judged step; `from` equals `to` where a rung was taken without a change of state."""
+    alert, at, moved = step.observation.alert, step.observation.verdict.at, step.observation.transition
+    return {
+        "run": run,
+        "rule": step.observation.key,
+        "from": (moved.before if moved else alert.state).value,
+        "to": (moved.after if moved else alert.state).value,
+        "step": at.step,
+        "run_step": at.run_step,
+        "onset_step": alert.onset.step if alert.onset else None,
+        "onset_run_step": alert.onset.run_step if alert.onset else None,
+        "wall_time": at.wall_time,
+        "value": _finite(moved.value if moved else alert.value),
+        "limit": _finite(moved.limit if moved else alert.limit),
+        "severity": step.observation.rule.severity,
+        "attempt": step.attempt,
+        "reason": moved.reason if moved else "",
+        "actions": [action_as_json(action) for action in step.actions],
+    }
+
+
+def action_as_json(action: Action) -> dict[str, Any]:
+    """Render an action; `withheld` gives the reason where it was due and not taken."""
+    body: dict[str, Any] = {"verb": action.verb}
+    if action.verb == "rollback" and not action.withheld:
+        body |= {
+            "target": action.checkpoint,
+            "target_step": action.to_step,
+            "set": dict(action.set or {}),
+            "reinit": list(action.reinit),
+        }
+    if action.withheld:
+        body["withheld"] = action.reason
+    return body
+
+
+def _finite(value: float | None) -> float | str | None:
+    """JSON has no NaN and no infinity: they are told in words."""
+    return value if value is None or math.isfinite(value) else str(value)
+
+
+def replay_paths(paths: Sequence[Path], settings: Settings) -> list[Outcome]:
+    """Judge every run below the given paths.
+
+    Raises:
+        RunGoneError: a path holds no event file.
+    """
+    program, book = settings.program, settings.book
+    outcomes = []
+    for path in paths:
+        if path.is_file():
+            outcomes.append(_replay(path.parent.name, path.parent, [path], program, book))
+            continue
+        runs = scan(path) if path.is_dir() else {}
+        if not runs:
+            raise RunGoneError(f"{path}: no TensorBoard event file (events.out.tfevents.*) at or below it; nothing was judged")
+        outcomes += [_replay(_name(path, name), found.path, found.event_files, program, book) for name, found in runs.items()]
+    return outcomes
+
+
+def _name(path: Path, run: str) -> str:
+    return path.resolve().name if run == "." else f"{path.name}/{run}"
+
+
+def _replay(run: str, folder: Path, files: Iterable[Path], program: Program, book: Book) -> Outcome:
+    judge = Judge(program, book)
+    tail = RunTail(folder)
+    attempts = Attempts(judge, tail)
+    outcome = Outcome(run)
+    wanted = list(files)
+    while True:
+        chunks, hurt = tail.read(wanted)
+        outcome.hurt += hurt
+        if not chunks:
+            break
+        for chunk in chunks:
+            outcome.points += len(chunk.samples)
+            outcome.steps += attempts.take(chunk)
+    outcome.steps += judge.flush()
+    return outcome
+
+
+def report(outcomes: Sequence[Outcome], out: TextIO) -> int:
+    """Print what a person wants to know of a replay; returns 1 if a critical or fatal rule fired, else 0."""
+    grave = False
+    for outcome in outcomes:
+        print(f"{outcome.run}: {outcome.points} points", file=out)
+        for hurt in outcome.hurt:
+            print(f"  blind: {hurt.path} at byte {hurt.offset} for {hurt.length} bytes: {hurt.reason}", file=out)
+        told = False
+        for step in outcome.steps:
+            moved = step.observation.transition
+            if moved is not None and moved.after is AlertState.PENDING and not step.actions:
+                continue
+            told = True
+            fired = moved is not None and moved.after is AlertState.FIRING
+            grave |= fired and step.observation.rule.severity in ("critical", "fatal")
+            print(f"  {_sentence(step)}", file=out)
+        if not told:
+            print("  quiet", file=out)
+    return 1 if grave else 0
+
+
+def _sentence(step: Step) -> str:
+    alert, at, moved = step.observation.alert, step.observation.verdict.at, step.observation.transition
+    value = "" if alert.value is None else f" value {alert.value:.6g}"
+    limit = "" if alert.limit is None else f" limit {alert.limit:.6g}"
+    onset = f", onset {alert.onset.step}" if alert.onset else ""
+    change = f"{moved.before.value} -> {moved.after.value}" if moved else f"still {alert.state.value}"
+    what = "; ".join(f"{name} {text}" for name, text in deeds(step.actions, "observe"))
+    return (
+        f"step {at.step:>7}  {step.observation.rule.severity:<8} {step.observation.key}: {change},{value}{limit}{onset}"
+        + (f"  [{what}]" if what else "")
+    )

@@ -1,0 +1,106 @@
+"""What the journal knows, for people and for machines; reads beside a running sentinel and changes nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, TextIO
+
+from sentinel.errors import RunGoneError
+from sentinel.journal import Journal
+from sentinel.lock import is_held
+from sentinel.state import JOURNAL, state_folder
+
+
+def read_status(logdir: Path, chosen: Path | None) -> dict[str, Any]:
+    """Collect runs, alerts, commands and messages.
+
+    Raises:
+        RunGoneError: no sentinel ever watched this folder with this state.
+    """
+    folder = state_folder(logdir, chosen)
+    path = folder / JOURNAL
+    if not path.is_file():
+        raise RunGoneError(f"{logdir}: no sentinel has watched it (no {path}); start one with: sentinel run {logdir}")
+    journal = Journal(path, read_only=True)
+    try:
+        return {
+            "logdir": str(logdir),
+            "state": str(folder),
+            "running": is_held(folder),
+            "mode": _meta(journal, "mode"),
+            "last_tick": _number(_meta(journal, "last_tick")),
+            "runs": [_run(journal, dict(row)) for row in journal.rows("SELECT * FROM runs ORDER BY run")],
+            "messages": _messages(journal),
+        }
+    finally:
+        journal.close()
+
+
+def _meta(journal: Journal, name: str) -> str | None:
+    rows = journal.rows("SELECT value FROM meta WHERE name = ?", name)
+    return rows[0]["value"] if rows else None
+
+
+def _number(text: str | None) -> float | None:
+    return None if text is None else float(text)
+
+
+def _run(journal: Journal, row: dict[str, Any]) -> dict[str, Any]:
+    run = row["run"]
+    alerts = [json.loads(r["body"]) for r in journal.rows("SELECT body FROM alerts WHERE run = ? ORDER BY key", run)]
+    commands = journal.rows("SELECT * FROM commands WHERE run = ? ORDER BY id", run)
+    marks = journal.rows("SELECT value FROM meta WHERE name = ?", f"marks/{run}")
+    blind = journal.rows("SELECT count(*) AS n, coalesce(sum(length), 0) AS bytes FROM damage WHERE run = ?", run)[0]
+    return {
+        "run": run,
+        "path": row["path"],
+        "phase": row["phase"],
+        "attempt": row["attempt"],
+        "step": row["last_step"],
+        "last_point": row["last_wall"],
+        "trainer": json.loads(row["trainer"]) if row["trainer"] else None,
+        "alerts": [alert for alert in alerts if alert["state"] != "inactive"],
+        "marks": json.loads(marks[0]["value"]) if marks else {},
+        "commands": [
+            {k: c[k] for k in ("id", "key", "verb", "state", "asked_step", "step", "checkpoint", "checkpoint_step", "reason")}
+            for c in commands
+        ],
+        "rewinds": [
+            {"attempt": r["attempt"], "to_step": r["to_step"], "wall_time": r["wall_time"]}
+            for r in journal.rows("SELECT * FROM rewinds WHERE run = ? ORDER BY attempt", run)
+        ],
+        "blind": {"stretches": blind["n"], "bytes": blind["bytes"]},
+    }
+
+
+def _messages(journal: Journal) -> dict[str, dict[str, int]]:
+    counts: dict[str, dict[str, int]] = {}
+    for row in journal.rows("SELECT channel, state, count(*) AS n FROM messages GROUP BY channel, state"):
+        counts.setdefault(row["channel"], {})[row["state"]] = row["n"]
+    return counts
+
+
+def print_status(status: dict[str, Any], out: TextIO) -> None:
+    """Print a status as a person reads it: sick things first."""
+    running = "running" if status["running"] else "NOT RUNNING"
+    print(f"sentinel {running} on {status['logdir']} (mode {status['mode']}, state {status['state']})", file=out)
+    for run in sorted(status["runs"], key=lambda r: -len(r["alerts"])):
+        step = "no point yet" if run["step"] is None else f"step {run['step']}"
+        print(f"\n{run['run']}: {run['phase']}, {step}, attempt {run['attempt']}", file=out)
+        for alert in run["alerts"]:
+            value = "" if alert["value"] is None else f", value {alert['value']:.6g}"
+            limit = "" if alert["limit"] is None else f" (limit {alert['limit']:.6g})"
+            onset = f", since step {alert['onset'][3]}" if alert["onset"] else ""
+            print(f"  {alert['state']:<10} {alert['key']}{value}{limit}{onset}", file=out)
+        for key, mark in run["marks"].items():
+            if mark in ("nodata", "error"):
+                print(f"  {mark:<10} {key}", file=out)
+        for command in run["commands"]:
+            target = f" -> {command['checkpoint']}" if command["checkpoint"] else ""
+            reason = f": {command['reason']}" if command["state"] not in ("done",) and command["reason"] else ""
+            print(f"  command {command['id']:<3} {command['verb']} {command['state']}{target}{reason}", file=out)
+        if run["blind"]["stretches"]:
+            print(f"  blind      {run['blind']['stretches']} damaged stretches, {run['blind']['bytes']} bytes", file=out)
+    for channel, counts in status["messages"].items():
+        print(f"\n{channel}: " + ", ".join(f"{n} {state}" for state, n in sorted(counts.items())), file=out)
