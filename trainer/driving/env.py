@@ -1,8 +1,9 @@
 """The driving task as a gymnasium environment: observation, reward and done, shared by every world.
 
-The one fact to hold: this file alone decides what the agent sees and when an episode ends; a world only reports. A collision or
-a lateral offset above 2.5 m ends an episode, the step limit truncates it. `state_dict` is complete in mid-episode and made of
-JSON types, so a checkpoint can hold it and a fresh process goes on bit for bit.
+The one fact to hold: this file alone decides what the agent sees and when an episode ends; a world only
+reports. A collision or a lateral offset above 2.5 m ends an episode, the step limit truncates it.
+`state_dict` is complete in mid-episode and made of JSON types, so a checkpoint can hold it and a fresh
+process goes on bit for bit.
 """
 
 from __future__ import annotations
@@ -35,15 +36,15 @@ FRAMES = 4
 class DrivingEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
     """Drive along a lane.
 
-    Observation: "state" is the vector, float32 [53]: speed / 30, lateral offset / 3.5, heading error / pi, then 25 waypoints
-    x 2 in the ego frame (forward, right) / 50, clipped to [-2, 2]. "image" is float32 [4, H, W] in [-1, 1], the newest frame last;
-    every value is a whole grey level, so `round((image + 1) * 127.5)` gives it back as uint8 without loss. "both" is a dict of
-    `image` and `vector`.
+    Observation: "state" is the vector, float32 [53]: speed / 30, lateral offset / 3.5, heading error / pi,
+    then 25 waypoints x 2 in the ego frame (forward, right) / 50, clipped to [-2, 2]. "image" is float32 [4,
+    H, W] in [-1, 1], the newest frame last; every value is a whole grey level, so `round((image + 1) *
+    127.5)` gives it back as uint8 without loss. "both" is a dict of `image` and `vector`.
 
     Action: float32 [2] in [-1, 1]: steer (right positive), throttle (positive) or brake (negative).
 
-    Info, each step: `rewards` by term, `collision`, `lane_invasion`, `off_road` (bool, this step), `collisions` and
-    `lane_invasions` (int, this episode), `lateral` (m), `speed` (m/s), `arc_length` (m).
+    Info, each step: `rewards` by term, `collision`, `lane_invasion`, `off_road` (bool, this step),
+    `collisions` and `lane_invasions` (int, this episode), `lateral` (m), `speed` (m/s), `arc_length` (m).
 
     Args:
         world: where to drive.
@@ -68,15 +69,13 @@ class DrivingEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         self.action_space = spaces.Box(-1.0, 1.0, (2,), np.float32)
         vector = spaces.Box(-2.0, 2.0, (VECTOR_SIZE,), np.float32)
         self._frames: NDArray[np.uint8] | None = None
-        if observation == "state":
-            self.observation_space = vector
-        else:
+        space: spaces.Space[Any] = vector
+        if observation != "state":
             height, width = world.frame().shape
             image = spaces.Box(-1.0, 1.0, (FRAMES, height, width), np.float32)
             self._frames = np.zeros((FRAMES, height, width), np.uint8)
-            self.observation_space = (
-                image if observation == "image" else spaces.Dict({"image": image, "vector": vector})
-            )
+            space = image if observation == "image" else spaces.Dict({"image": image, "vector": vector})
+        self.observation_space = space
         self._steps = self._collisions = self._lane_invasions = 0
         self._last_steer = 0.0
         self._facts: Facts | None = None
@@ -138,7 +137,11 @@ class DrivingEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> Observation | None:
-        """Become the environment that `state_dict` was taken from; return its current observation, None before a reset."""
+        """Become the environment that `state_dict` was taken from.
+
+        Returns:
+            Its current observation; None if it had not been reset yet.
+        """
         self.world.load_state_dict(state["world"])
         self.np_random.bit_generator.state = state["random"]
         self._steps, self._collisions, self._lane_invasions = state["counts"]
@@ -188,10 +191,18 @@ def make_env(
     *,
     scenario: int = 0,
     npcs: int | None = 0,
+    image_size: int = 84,
     max_steps: int = 300,
     render_mode: str | None = None,
 ) -> DrivingEnv:
-    """Return the driving task in the embedded world. `npcs` None means the scenario's own number."""
-    return DrivingEnv(
-        KinematicWorld(scenario, npcs), observation, max_steps=max_steps, render_mode=render_mode
-    )
+    """Return the driving task in the embedded world.
+
+    Args:
+        observation: "state", "image" or "both"; see `DrivingEnv`. scenario: which road, 0 to 2. npcs: how
+        many other cars; None for the scenario's own number (20, 50, 100). image_size: height and width of
+        the frames, pixels. Not used with "state" unless `render_mode` asks for pictures. max_steps: steps
+        after which an episode is truncated. render_mode: "rgb_array" or None.
+    """
+    camera = image_size if observation != "state" or render_mode is not None else None
+    world = KinematicWorld(scenario, npcs, image_size=camera)
+    return DrivingEnv(world, observation, max_steps=max_steps, render_mode=render_mode)

@@ -1,8 +1,9 @@
 """The embedded world: a kinematic bicycle on a closed lane, with other cars that follow one another.
 
-The one fact to hold: it is deterministic. The random generator is used when an episode begins and never in between, and
-`state_dict` holds all of it, so a world restored in mid-episode lives the same future bit for bit. It exists so that a whole
-training run, its death and its rescue fit into minutes on one core, without a simulator.
+The one fact to hold: it is deterministic. The random generator is used when an episode begins and never in
+between, and `state_dict` holds all of it, so a world restored in mid-episode lives the same future bit for
+bit. It exists so that a whole training run, its death and its rescue fit into minutes on one core, without
+a simulator.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.driving.lanes import Floats, Lane, wrap_angle
+from trainer.driving.camera import Camera, road_map
+from trainer.driving.lanes import Lane, wrap_angle
+from trainer.driving.traffic import CAR_WIDTH, Traffic
 from trainer.driving.world import Facts
 
 LANE_WIDTH = 3.5
-CAR_LENGTH, CAR_WIDTH = 4.5, 1.8
 WAYPOINTS, WAYPOINT_SPACING = 25, 2.0
 
 
@@ -65,11 +67,11 @@ SCENARIOS = (
 class CarModel:
     """The ego car. Lengths in m, angles in rad, speeds in m/s, accelerations in m/s^2, drag in 1/s.
 
-    It never stands: brakes slow it to `creep_speed` and no further. A car that may stand can sit out an episode, and then the
-    length of an episode says nothing about how well it drives.
+    It never stands: brakes slow it to `creep_speed` and no further. A car that may stand can sit out an
+    episode, and then the length of an episode says nothing about how well it drives.
 
-    Source of the motion: Kong et al. 2015, "Kinematic and dynamic vehicle models for autonomous driving control design",
-    IEEE IV, equations 1a-1e, with the centre of mass halfway between the axles.
+    Source of the motion: Kong et al. 2015, "Kinematic and dynamic vehicle models for autonomous driving
+    control design", IEEE IV, equations 1a-1e, with the centre of mass halfway between the axles.
     """
 
     wheelbase: float = 2.7
@@ -103,16 +105,29 @@ class KinematicWorld:
         npcs: how many other cars; None for the scenario's own number. As many are put on the road as fit.
         dt: seconds a step.
         car: the ego car.
+        image_size: height and width of the camera's frames in pixels; None for a world without a camera.
+
+    Raises:
+        ValueError: there is no such scenario, or a negative number of cars was asked for.
     """
 
     def __init__(
-        self, scenario: int = 0, npcs: int | None = 0, *, dt: float = 0.1, car: CarModel | None = None
+        self,
+        scenario: int = 0,
+        npcs: int | None = 0,
+        *,
+        dt: float = 0.1,
+        car: CarModel | None = None,
+        image_size: int | None = None,
     ) -> None:
         self.scenario = scenario
         self.lane = lane_of(scenario)
         self.dt = dt
         self.car = car if car is not None else CarModel()
-        self._npc_count = SCENARIOS[scenario].npcs if npcs is None else npcs
+        self._traffic = Traffic(self.lane, SCENARIOS[scenario].npcs if npcs is None else npcs)
+        self._camera: Camera | None = None
+        if image_size is not None:
+            self._camera = Camera(road_map(self.lane, LANE_WIDTH), image_size, image_size)
         self._random = np.random.default_rng(0)
         self._x = self._y = self._heading = self._speed = self._wheel = 0.0
         self._arc_length = self._lateral = self._heading_error = 0.0
@@ -130,6 +145,7 @@ class KinematicWorld:
         self._over_marking = False
         self._arc_length = arc_length
         self._locate()
+        self._traffic.place(self._random, arc_length)
         return self._facts(advance=0.0, acceleration=0.0, yaw_rate=0.0, invasion=False)
 
     def step(self, steer: float, throttle: float) -> Facts:
@@ -149,6 +165,8 @@ class KinematicWorld:
         self._x += mean_speed * math.cos(course) * dt
         self._y += mean_speed * math.sin(course) * dt
         self._heading = wrap_angle(self._heading + yaw_rate * dt)
+
+        self._traffic.drive(dt, self._arc_length, self._lateral, before)
 
         came_from = self._arc_length
         self._locate()
@@ -178,13 +196,15 @@ class KinematicWorld:
             advance=advance,
             acceleration=acceleration,
             lateral_acceleration=self._speed * yaw_rate,
-            collision=False,
+            collision=self._traffic.touches(self._x, self._y, self._heading),
             lane_invasion=invasion,
             waypoints=self.lane.waypoints(self._arc_length, WAYPOINTS, WAYPOINT_SPACING),
         )
 
     def frame(self) -> NDArray[np.uint8]:
-        raise RuntimeError("this world was made without a camera")
+        if self._camera is None:
+            raise RuntimeError("this world was made without a camera; make it with image_size=84")
+        return self._camera.frame(self._x, self._y, self._heading, self._traffic.cars())
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -193,13 +213,19 @@ class KinematicWorld:
             "ego": [self._x, self._y, self._heading, self._speed, self._wheel, self._arc_length],
             "place": [self._lateral, self._heading_error],
             "over_marking": self._over_marking,
+            "traffic": self._traffic.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        if state["scenario"] != self.scenario:
+            raise ValueError(
+                f"the state is of scenario {state['scenario']}, this world is scenario {self.scenario}"
+            )
         self._random.bit_generator.state = state["random"]
         self._x, self._y, self._heading, self._speed, self._wheel, self._arc_length = state["ego"]
         self._lateral, self._heading_error = state["place"]
         self._over_marking = state["over_marking"]
+        self._traffic.load_state_dict(state["traffic"])
 
     def close(self) -> None:
         """Hold nothing, so let go of nothing."""

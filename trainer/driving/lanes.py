@@ -1,8 +1,9 @@
-"""Lane geometry: a closed lane of straights and circular arcs, and the way between x, y and the lane's own coordinates.
+"""Lane geometry: a closed lane of straights and arcs, and the way between x, y and the lane's own coordinates.
 
-The one fact to hold: coordinates are CARLA's. x points forward, y to the RIGHT, angles grow clockwise seen from above, so a
-positive lateral offset, a positive curvature and a positive steering angle all mean "right". The formulas are the usual ones;
-only the picture is mirrored. It exists so that every world gives the environment the same facts about the lane.
+The one fact to hold: coordinates are CARLA's. x points forward, y to the RIGHT, angles grow clockwise seen
+from above, so a positive lateral offset, a positive curvature and a positive steering angle all mean
+"right". The formulas are the usual ones; only the picture is mirrored. It exists so that every world gives
+the environment the same facts about the lane.
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ HORIZON = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A stretch of constant curvature. `start` and `length` in m of arc, `curvature` in 1/m, pose of its first point in m and rad."""
+    """A stretch of constant curvature: `start` and `length` in m of arc, `curvature` in 1/m.
+
+    `x`, `y` (m) and `heading` (rad) are the pose of its first point.
+    """
 
     start: float
     length: float
@@ -38,7 +42,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class LanePoint:
-    """A place given in the lane's coordinates: arc length (m), lateral offset (m, right positive), lane direction there (rad)."""
+    """A place in the lane's coordinates: arc length (m), offset (m, right positive), lane direction there (rad)."""
 
     arc_length: float
     lateral: float
@@ -58,7 +62,8 @@ class Lane:
         radius: of the arcs in m, one for all corners or one for each.
 
     Raises:
-        ValueError: fewer than three corners, a corner that does not turn, or arcs that do not fit between two corners.
+        ValueError: fewer than three corners, a corner that does not turn, or arcs that do not fit between
+        two corners.
     """
 
     def __init__(self, corners: Sequence[tuple[float, float]], radius: float | Sequence[float]) -> None:
@@ -72,13 +77,13 @@ class Lane:
         self._table = self.poses(np.arange(0.0, self.length + HORIZON, TABLE_STEP))[:, :2].copy()
 
     def poses(self, arc_length: Floats) -> Floats:
-        """Return x, y (m) and heading (rad) of the centreline: float64 [n, 3] for arc lengths [n], taken modulo the lane's length."""
+        """Return x, y (m) and heading (rad) of the centreline: float64 [n, 3] for arc lengths [n] in m, any lap."""
         s = np.mod(arc_length, self.length)
         index = np.searchsorted(self._starts, s, side="right") - 1
         curvature, x, y, heading = self._fields[index].T
         along = s - self._starts[index]
         half = 0.5 * curvature * along
-        # Chord of an arc: length along * sinc(half angle), direction heading + half angle. Exact, and right for straights too.
+        # An arc's chord is along * sinc(half angle) long and points to heading + half angle; so is a straight's.
         chord = along * np.sinc(half / np.pi)
         return np.stack(
             (x + chord * np.cos(heading + half), y + chord * np.sin(heading + half), heading + 2 * half),
@@ -86,16 +91,18 @@ class Lane:
         )
 
     def points(self, arc_length: Floats, lateral: Floats) -> Floats:
-        """Return x, y (m) of places given in lane coordinates: float64 [n, 2] for arc lengths [n] and offsets [n] in m."""
+        """Return x, y (m) of places in lane coordinates: float64 [n, 2] for arc lengths [n] and offsets [n] in m."""
         pose = self.poses(arc_length)
         normal = np.stack((-np.sin(pose[:, 2]), np.cos(pose[:, 2])), axis=1)
-        return pose[:, :2] + np.asarray(lateral)[:, None] * normal
+        places: Floats = pose[:, :2] + np.asarray(lateral)[:, None] * normal
+        return places
 
     def waypoints(self, arc_length: float, count: int, spacing: float) -> Floats:
-        """Return the centreline ahead: float64 [count, 2], x and y in m, `spacing` m of arc apart, the first one `spacing` ahead.
+        """Return the centreline ahead: float64 [count, 2], x and y in m, the first `spacing` m of arc ahead.
 
         Raises:
-            ValueError: `spacing` is no multiple of TABLE_STEP, or the last point lies further ahead than HORIZON.
+            ValueError: `spacing` is no multiple of TABLE_STEP, or the last point lies further ahead than
+            HORIZON.
         """
         stride = round(spacing / TABLE_STEP)
         if abs(stride * TABLE_STEP - spacing) > 1e-9 or stride < 1:
@@ -111,7 +118,7 @@ class Lane:
         return here + fraction * (following - here)
 
     def project(self, x: float, y: float, near: float) -> LanePoint:
-        """Return the place on the lane closest to (x, y) among the segment at arc length `near` and its two neighbours.
+        """Return the closest place to (x, y) on the segment at arc length `near` and its two neighbours.
 
         The hint makes it fast, and keeps a car on its own stretch where the lane comes close to itself.
         """
@@ -138,7 +145,7 @@ class Lane:
 
 
 def _project(segment: Segment, x: float, y: float) -> tuple[LanePoint, float, bool]:
-    """Return the closest place on a segment, its distance in m, and whether it lies within the segment's ends."""
+    """Return the closest place on a segment, its distance in m, and whether it lies between the ends."""
     dx, dy = x - segment.x, y - segment.y
     cos, sin = math.cos(segment.heading), math.sin(segment.heading)
     curvature, length = segment.curvature, segment.length
@@ -151,7 +158,7 @@ def _project(segment: Segment, x: float, y: float) -> tuple[LanePoint, float, bo
         rx, ry = dx + sin / curvature, dy - cos / curvature
         sign = math.copysign(1.0, curvature)
         heading = math.atan2(rx * sign, -ry * sign)
-        # Measured from the middle of the arc, so that the cut of the angle lies on the far side of the circle.
+        # Measured from the middle of the arc: the cut of the angle lies on the far side of the circle.
         middle = segment.heading + 0.5 * curvature * length
         along = wrap_angle(heading - middle) / curvature + 0.5 * length
         lateral = (1.0 - math.hypot(rx, ry) * abs(curvature)) / curvature

@@ -1,8 +1,9 @@
 """The reward: five named terms, each a pure function of one step's facts.
 
-The one fact to hold: a car that drives well earns about 3 a step, all of it from progress and efficiency; the other terms only
-take away. So a discounted value cannot pass 3 / (1 - gamma), which is what makes a Q far above that an impossible number.
-The terms are the incident report's (progress, safety, lane keeping, efficiency, comfort), at about its proportions.
+The one fact to hold: a car that drives well earns about 3 a step, all of it from progress and efficiency;
+the other terms only take away. So a discounted value cannot pass 3 / (1 - gamma), which is what makes a Q
+far above that an impossible number. The terms are the incident report's (progress, safety, lane keeping,
+efficiency, comfort), at about its proportions.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What a driving world serves: raw facts, and nothing of observation, reward or done.
 
-The one fact to hold: everything here could be read from a simulator's own API. What an agent sees of it, what it is paid for
-and when an episode ends is decided once, in env.py and reward.py, for every world. Coordinates are CARLA's (see lanes.py):
-x forward, y right, clockwise angles, metres, seconds, radians.
+The one fact to hold: everything here could be read from a simulator's own API. What an agent sees of it,
+what it is paid for and when an episode ends is decided once, in env.py and reward.py, for every world.
+Coordinates are CARLA's (see lanes.py): x forward, y right, clockwise angles, metres, seconds, radians.
 """
 
 from __future__ import annotations
