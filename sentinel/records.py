@@ -141,6 +141,7 @@ def resynchronise(buffer: bytes, position: int) -> tuple[int, bool]:
     the (at most four) positions in front of a run of zeros can begin a header.
     """
     last = len(buffer) - HEADER_BYTES
+    undecided = max(position, last + 1)
     while position <= last:
         zeros = buffer.find(b"\0\0\0\0", position + 4)
         if zeros < 0:
@@ -151,4 +152,4 @@ def resynchronise(buffer: bytes, position: int) -> tuple[int, bool]:
             if buffer[start : start + 4] != b"\0\0\0\0" and data_length(buffer, start) is not None:
                 return start, True
         position = behind - 7
-    return max(position, last + 1), False
+    return undecided, False

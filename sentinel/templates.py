@@ -58,14 +58,18 @@ class _Place(NamedTuple):
 
 
 class Templates:
-    """What has been learned about the records of one writer."""
+    """What has been learned about the records of one writer.
+
+    Attributes:
+        known: how many templates there are.
+    """
 
     def __init__(self, parse: Parse) -> None:
         self._parse = parse
         self._active: dict[bytes, _Shape] = {}
         self._shapes: dict[bytes, list[_Shape]] = {}
         self._failures: dict[bytes, int] = {}
-        self._known = 0
+        self.known = 0
 
     def take(self, buffer: bytes, position: int, samples: list[Sample]) -> int:
         """Read records from `position` on while they fit; return where the first that does not begins.
@@ -132,7 +136,7 @@ class Templates:
         """
         key = header + data[:1]
         failures = self._failures.get(key, 0)
-        if len(data) > _MAX_DATA or failures >= _MAX_FAILURES or self._known >= _MAX_NAMES:
+        if len(data) > _MAX_DATA or failures >= _MAX_FAILURES or self.known >= _MAX_NAMES:
             return
         step_bytes = _step_bytes(data)
         if data[0] == _WALL_TIME and step_bytes is not None:
@@ -170,7 +174,7 @@ class Templates:
             shapes.append(shape)
         shape.names[constant] = tag
         self._active[key] = shape
-        self._known += 1
+        self.known += 1
 
 
 def _places(data: bytes, step_bytes: int, value: float) -> Iterator[_Place]:

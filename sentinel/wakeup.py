@@ -1,9 +1,9 @@
 """A doorbell for file changes: an observer that only sets an Event.
 
 File notifications are silent on NFS, SMB and GPFS, lose events when their queue overflows and fail to start
-when the machine's inotify limit is reached. So nothing may depend on them: whoever waits here reads everything
-after every wait, rung or not. They exist because a point is then judged within a millisecond, not within a
-polling interval.
+when the machine's inotify limit is reached. So nothing may depend on them: whoever waits here reads
+everything after every wait, rung or not. They exist because a point is then judged within a millisecond, not
+within a polling interval.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class _Ringer(FileSystemEventHandler):
 
 
 def matters(path: str) -> bool:
-    """Say whether a change of this file is worth an immediate look: event files, receipts, a trainer's registration.
+    """Say whether a file's change is worth an immediate look: event files, receipts, a trainer's entry.
 
     Heartbeats and checkpoints change all the time and wait for the next poll.
     """
@@ -124,9 +124,6 @@ def matters(path: str) -> bool:
 def _cause(error: Exception) -> str:
     """Name the cause, and the setting that cures it where there is one."""
     what = str(error) or type(error).__name__
-    if isinstance(error, OSError) and error.errno in (
-        24,
-        28,
-    ):  # inotify's limits
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENOSPC):
         return f"{what}; raise fs.inotify.max_user_watches or max_user_instances"
     return what
