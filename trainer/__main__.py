@@ -1,0 +1,72 @@
+"""`python -m trainer`: train, or verify a checkpoint. Exit codes are in `--help`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+# torch reads this as it is imported: OpenMP threads that spin while they wait take a core from others.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+from trainer import checkpoint as checkpoints
+from trainer import config as configuration
+from trainer.checkpoint import CheckpointError
+from trainer.config import ConfigError
+from trainer.loop import Trainer
+
+USAGE, STATE = 2, 4
+"""Exit codes: the flags or the folder do not fit; a checkpoint cannot be used."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["verify"]:
+        return verify(given[1:])
+    try:
+        trainer = Trainer(configuration.from_arguments(given), say=_say)
+    except ConfigError as error:
+        print(f"trainer: {error}", file=sys.stderr)
+        return USAGE
+    except CheckpointError as error:
+        print(f"trainer: {error}; nothing was changed", file=sys.stderr)
+        return STATE
+
+    def stop(number: int, _frame: object) -> None:
+        trainer.stop_signal = number
+        signal.signal(number, signal.SIG_DFL)  # a second one does not wait for the step boundary
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    outcome = trainer.run()
+    print(f"trainer: {outcome} at step {trainer.step}: {trainer.run_dir}")
+    return 0 if trainer.stop_signal is None else 128 + trainer.stop_signal
+
+
+def verify(paths: Sequence[str]) -> int:
+    """Say of each checkpoint folder whether it is whole: exit code 0 when all are, 1 when not."""
+    if not paths or paths[0].startswith("-"):
+        print("usage: python -m trainer verify CHECKPOINT...", file=sys.stderr)
+        return USAGE
+    bad = 0
+    for path in map(Path, paths):
+        problems = checkpoints.verify(path)
+        bad += bool(problems)
+        for problem in problems:
+            print(f"{path}: damaged: {problem}")
+        if not problems:
+            found = checkpoints.read(path)
+            digest = checkpoints.digest(found.state)[:16]
+            print(f"{path}: whole: attempt {found.attempt}, step {found.step}, digest {digest}")
+    return 1 if bad else 0
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

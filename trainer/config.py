@@ -1,0 +1,316 @@
+"""What a run is: one dataclass, which is also the command line, the presets, and the bounds of what may
+change live.
+
+The one fact to hold: a field is named once. Its flag, its help, its place in `config.json` and, for
+hyperparameters, its bounds in trainer.json follow from here. A flag given on the command line beats the
+preset.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from sentinel.guard import Parameter
+from trainer.td3 import Hyperparameters, Shape
+
+
+def _option(default: Any, explanation: str, **more: Any) -> Any:
+    return field(default=default, metadata={"help": explanation, **more})
+
+
+@dataclass(frozen=True)
+class Config:
+    """A run. Steps are environment steps of training; those of warm-up count, those of evaluation do not."""
+
+    env: str = _option(
+        "driving", "the embedded driving world, or any gymnasium environment by name (Pendulum-v1)"
+    )
+    preset: str = _option(
+        "",
+        "healthy: learns. incident: the fault that killed the runs of the report (q_features = actor). "
+        "paper: Fujimoto's values. Default: healthy for driving, paper for other environments",
+        choices=("healthy", "incident", "paper"),
+    )
+    observation: Literal["state", "image"] = _option(
+        "state",
+        "state: a vector. image: 4 stacked camera frames beside it (driving only)",
+        choices=("state", "image"),
+    )
+    image_size: int = _option(48, "side of the square camera frame in pixels (48 or 84)")
+    scenario: int = _option(0, "which road of the driving world, 0 to 2")
+    npcs: int = _option(20, "other cars on it; as many are put on the road as fit")
+    max_timesteps: int = _option(5000, "environment steps of the whole run, warm-up included")
+    start_timesteps: int = _option(1000, "warm-up: steps of random actions before learning begins")
+    eval_freq: int = _option(1000, "steps between evaluations without exploration noise; 0 for none")
+    eval_episodes: int = _option(3, "episodes of one evaluation")
+    log_interval: int = _option(50, "steps between logged points of the debug/, train/ and gradients/ tags")
+    checkpoint_interval: int = _option(100, "steps between checkpoints; there is one of step 0 too")
+    keep_checkpoints: int = _option(
+        20, "newest checkpoints that are kept; older ones thin out to one in 1000 steps"
+    )
+    seed: int = _option(0, "of networks, exploration, replay and environment: the same seed is the same run")
+    logdir: str = _option(
+        "", "the run's folder: event files, checkpoints, control. Default: runs/ENV-PRESET-sSEED"
+    )
+    resume: str = _option(
+        "",
+        "go on, bit for bit, from a checkpoint: latest, a name, or a path; other flags default to the run's",
+    )
+    device: str = _option("cpu", "torch device; bit-exact resume is promised on cpu")
+    threads: int = _option(1, "torch threads; more than 1 helps only on an otherwise idle machine")
+    batch_size: int = _option(64, "transitions per update")
+    replay_size: int = _option(100_000, "rows of the replay ring")
+    expl_noise: float = _option(
+        0.1, "standard deviation of exploration noise, in units of half the action range"
+    )
+    hidden: int = _option(256, "width of the two hidden layers of actor and critics")
+    feature_dim: int = _option(128, "width of what the encoder gives")
+    encoder: Literal["none", "mlp", "cnn"] = _option(
+        "mlp", "before actor and critics; images need cnn", choices=("none", "mlp", "cnn")
+    )
+    shared_encoder: bool = _option(
+        default=True, explanation="one encoder, trained by the critics alone; else the incident's two"
+    )
+    discount: float = _option(0.9, "gamma")
+    tau: float = _option(0.02, "share of the networks that enters the targets at each policy update")
+    policy_noise: float = _option(0.2, "standard deviation of target policy smoothing")
+    noise_clip: float = _option(0.5, "and its limit")
+    policy_freq: int = _option(2, "critic updates per policy update")
+    actor_lr: float = _option(3e-4, "Adam rate of the actor")
+    critic_lr: float = _option(3e-4, "Adam rate of the critics")
+    actor_encoder_lr: float = _option(3e-4, "Adam rate of the actor's own encoder")
+    critic_encoder_lr: float = _option(3e-4, "Adam rate of the critics' encoder")
+    actor_clip: float = _option(0.0, "largest gradient norm of actor and its encoder; 0 for no clipping")
+    critic_clip: float = _option(0.0, "largest gradient norm of critics and their encoder; 0 for no clipping")
+    q_clamp: float = _option(
+        0.0, "the report's solution 1: clamp Q in the actor's loss to +- this; 0 for not at all"
+    )
+    min_weight: float = _option(
+        1.0, "the report's solution 4: weight of min(Q1, Q2) against max in the target"
+    )
+    critic_batch_norm: bool = _option(
+        default=False, explanation="the report's solution 3: batch normalisation in the critics"
+    )
+    q_features: Literal["critic", "actor"] = _option(
+        "critic",
+        "whose features the actor's loss is scored on; actor is the fault",
+        choices=("critic", "actor"),
+    )
+
+    def hyperparameters(self) -> Hyperparameters:
+        """The part that commands may change."""
+        return Hyperparameters(**{f.name: getattr(self, f.name) for f in fields(Hyperparameters)})
+
+    def shape(self, vector_dim: int, action_dim: int, frames: int, image_size: int) -> Shape:
+        """The architecture for an environment of these dimensions."""
+        return Shape(
+            vector_dim=vector_dim,
+            action_dim=action_dim,
+            frames=frames,
+            image_size=image_size,
+            hidden=self.hidden,
+            encoder=self.encoder,
+            feature_dim=self.feature_dim,
+            shared_encoder=self.shared_encoder,
+        )
+
+    @property
+    def run_dir(self) -> Path:
+        """Where the run lives."""
+        images = f"-image{self.image_size}" if self.observation == "image" else ""
+        return Path(self.logdir or f"runs/{self.env}-{self.preset}{images}-s{self.seed}")
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "healthy": {},
+    "incident": {
+        "shared_encoder": False,
+        "q_features": "actor",
+        "tau": 0.001,
+        "actor_clip": 1.0,
+        "critic_clip": 10.0,
+    },
+    "paper": {"encoder": "none", "discount": 0.99, "tau": 0.005, "batch_size": 256},
+}
+"""What a preset changes in the defaults, which are those of `healthy`; docs/td3.md gives the reasons."""
+
+IMAGE_PRESETS: dict[str, dict[str, Any]] = {
+    "healthy": {"encoder": "cnn"},
+    "incident": {"encoder": "cnn", "actor_encoder_lr": 1e-4, "critic_encoder_lr": 1e-4},
+    "paper": {"encoder": "cnn"},
+}
+"""The same on top, with --observation image."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a command may set a number to, both ends included."""
+
+    low: float
+    high: float
+    integer: bool = False
+
+
+LIVE: dict[str, Bounds | tuple[str, ...] | None] = {
+    "discount": Bounds(0.0, 0.9999),
+    "tau": Bounds(1e-4, 1.0),
+    "policy_noise": Bounds(0.0, 1.0),
+    "noise_clip": Bounds(0.0, 1.0),
+    "policy_freq": Bounds(1, 20, integer=True),
+    "actor_lr": Bounds(0.0, 0.01),
+    "critic_lr": Bounds(0.0, 0.01),
+    "actor_encoder_lr": Bounds(0.0, 0.01),
+    "critic_encoder_lr": Bounds(0.0, 0.01),
+    "actor_clip": Bounds(0.0, 1e6),
+    "critic_clip": Bounds(0.0, 1e6),
+    "q_clamp": Bounds(0.0, 1e6),
+    "min_weight": Bounds(0.5, 1.0),
+    "critic_batch_norm": None,
+    "q_features": ("critic", "actor"),
+}
+"""What a command may set while the run lives: bounds, choices, or None for true or false."""
+
+
+def declaration(parameters: Hyperparameters, *, shared: bool) -> list[Parameter]:
+    """What trainer.json says of LIVE; `shared` where actor and critics have one encoder."""
+    declared = []
+    for name, bounds in LIVE.items():
+        value = getattr(parameters, name)
+        if isinstance(bounds, Bounds):
+            low, high = bounds.low, bounds.high
+            declared.append(Parameter.number(name, value, low=low, high=high, integer=bounds.integer))
+        elif bounds is None:
+            declared.append(Parameter.boolean(name, value))
+        else:
+            # With one encoder there is only one answer, and a remedy that asks for it is in force already.
+            declared.append(Parameter.enum(name, value, ("critic",) if shared else bounds))
+    return declared
+
+
+class ConfigError(ValueError):
+    """The run cannot be as asked; the message names the flag and what to do."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line; a flag that is not given leaves no trace, so presets and --resume can fill it."""
+    made = argparse.ArgumentParser(
+        prog="python -m trainer",
+        description="Train TD3, log to TensorBoard, beat for the sentinel and obey its commands "
+        "(checkpoint, rollback, terminate) at step boundaries.",
+        epilog="examples:\n"
+        "  python -m trainer --max_timesteps 5000                      learns to drive in about ten seconds\n"
+        "  python -m trainer --preset incident --seed 1                 reproduces the incident\n"
+        "  python -m trainer --env Pendulum-v1 --max_timesteps 8000\n"
+        "  python -m trainer --logdir runs/driving-healthy-s0 --resume latest\n"
+        "  python -m trainer verify runs/driving-healthy-s0/checkpoints/00-00001000\n\n"
+        "exit codes: 0 finished, or ended by a `terminate` command; 2 flags or folder do not fit;\n"
+        "4 the checkpoint to resume from is damaged or missing; 130, 143 SIGINT, SIGTERM, after a checkpoint",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,
+    )
+    for option in fields(Config):
+        default = "" if option.default == "" else f" (default {option.default})"
+        flag, explanation = f"--{option.name}", option.metadata["help"].replace("%", "%%") + default
+        if isinstance(option.default, bool):
+            made.add_argument(flag, action=argparse.BooleanOptionalAction, help=explanation)
+        else:
+            made.add_argument(
+                flag,
+                type=type(option.default),
+                choices=option.metadata.get("choices"),
+                metavar=None if option.metadata.get("choices") else type(option.default).__name__.upper(),
+                help=explanation,
+            )
+    return made
+
+
+def from_arguments(arguments: Sequence[str] | None = None) -> Config:
+    """The configuration that a command line asks for.
+
+    Raises:
+        ConfigError: values that do not fit together.
+        SystemExit: argparse's own, on unknown flags and --help.
+    """
+    given = vars(parser().parse_args(arguments))
+    if given.get("resume"):
+        given = _resumed(given)
+    return build(given)
+
+
+def build(given: Mapping[str, Any]) -> Config:
+    """Defaults, then the preset, then what is `given`.
+
+    Raises:
+        ConfigError: values that do not fit together.
+    """
+    env = given.get("env", "driving")
+    preset = given.get("preset") or ("healthy" if env == "driving" else "paper")
+    values = dict(PRESETS[preset])
+    if given.get("observation") == "image":
+        values |= IMAGE_PRESETS[preset]
+    config = Config(**values | dict(given) | {"preset": preset})
+    _check(config)
+    return config
+
+
+def _resumed(given: dict[str, Any]) -> dict[str, Any]:
+    """The run's own configuration under what was given now."""
+    if not given.get("logdir"):
+        raise ConfigError("--resume needs --logdir: the folder of the run that goes on")
+    path = Path(given["logdir"]) / "config.json"
+    try:
+        saved = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"--resume: {path} cannot be read ({error}); is {given['logdir']} the run's folder?"
+        ) from error
+    known = {f.name for f in fields(Config)}
+    return {key: value for key, value in saved.items() if key in known} | given
+
+
+def save(config: Config, path: Path) -> None:
+    """Write config.json, which --resume reads."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(dataclasses.asdict(config), indent=1) + "\n", encoding="utf-8")
+
+
+def _check(config: Config) -> None:
+    problems = [
+        f"--{name} must be {'at least 1' if low else 'not negative'}, got {getattr(config, name)}"
+        for low, names in (
+            (
+                1,
+                (
+                    "max_timesteps",
+                    "log_interval",
+                    "checkpoint_interval",
+                    "keep_checkpoints",
+                    "batch_size",
+                    "threads",
+                ),
+            ),
+            (0, ("start_timesteps", "eval_freq", "eval_episodes", "npcs", "seed")),
+        )
+        for name in names
+        if getattr(config, name) < low
+    ]
+    for name, bounds in LIVE.items():
+        value = getattr(config, name)
+        if isinstance(bounds, Bounds) and not bounds.low <= value <= bounds.high:
+            problems.append(f"--{name} must lie in [{bounds.low}, {bounds.high}], got {value}")
+    if config.observation == "image" and config.env != "driving":
+        problems.append(f"--observation image needs --env driving; {config.env} has no camera here")
+    if (config.observation == "image") != (config.encoder == "cnn"):
+        problems.append(f"--encoder {config.encoder} does not fit --observation {config.observation}")
+    if config.replay_size < 2 * config.batch_size:
+        problems.append(
+            f"--replay_size {config.replay_size} is too small for --batch_size {config.batch_size}"
+        )
+    if problems:
+        raise ConfigError("; ".join(problems))

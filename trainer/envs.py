@@ -1,0 +1,140 @@
+"""The environment by name, seen the one way the agent sees it, and its state in mid-episode.
+
+The one fact to hold: `snapshot` is complete or says that it is not. An environment with state_dict() (the
+driving world) gives its own; any other is read layer by layer through its wrappers, and one that hides state
+in an object we cannot read (a physics engine) yields None: a resumed run then starts a new episode there,
+and says so. Why it exists: a resume that is bit-exact must go on in mid-episode.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from trainer.driving.env import make_env as make_driving_env
+
+Env = gymnasium.Env[Any, Any]
+Seen = dict[str, NDArray[Any]]
+"""`vector`: float32 [vector_dim]; with images also `image`: uint8 [frames, size, size], newest frame last."""
+
+_NOT_STATE = {
+    "env",
+    "spec",
+    "metadata",
+    "render_mode",
+    "np_random",
+    "_np_random",
+    "_np_random_seed",
+    "reward_range",
+}
+_PLAIN = (bool, int, float, str, type(None), np.ndarray, np.generic)
+
+
+class UnknownEnvironmentError(ValueError):
+    """No environment of that name, or one that TD3 cannot act in."""
+
+
+def make(name: str, *, observation: str, image_size: int, scenario: int, npcs: int) -> Env:
+    """Make the environment: "driving" is the embedded world, any other name is gymnasium's.
+
+    Raises:
+        UnknownEnvironmentError: gymnasium does not know it, or its spaces are not vectors of numbers.
+    """
+    if name == "driving":
+        kind: Any = "both" if observation == "image" else "state"
+        return make_driving_env(kind, scenario=scenario, npcs=npcs, image_size=image_size)
+    if observation != "state":
+        raise UnknownEnvironmentError(
+            f"--observation {observation} needs --env driving; {name} has no camera here"
+        )
+    try:
+        env = gymnasium.make(name, disable_env_checker=True)
+    except gymnasium.error.Error as error:
+        raise UnknownEnvironmentError(f"--env {name}: {error}") from error
+    for what, space in (("actions", env.action_space), ("observations", env.observation_space)):
+        if not (isinstance(space, spaces.Box) and len(space.shape) == 1):
+            raise UnknownEnvironmentError(
+                f"--env {name}: TD3 needs {what} that are a vector of numbers, not {space}"
+            )
+    return env
+
+
+def see(observation: object) -> Seen:
+    """What an environment returned, as replay and agent hold it: images as the grey levels they are.
+
+    The driving world gives images as float32 in [-1, 1] whose values are whole grey levels, so uint8 loses
+    nothing.
+    """
+    if not isinstance(observation, Mapping):
+        return {"vector": np.asarray(observation, np.float32)}
+    image = np.rint((observation["image"] + np.float32(1)) * np.float32(127.5)).astype(np.uint8)
+    return {"vector": np.asarray(observation["vector"], np.float32), "image": image}
+
+
+def to_env(action: NDArray[np.float32], space: gymnasium.Space[Any]) -> NDArray[np.float32]:
+    """[-1, 1] to the environment's own range."""
+    box = cast("spaces.Box", space)
+    return (box.low + (action + np.float32(1)) * np.float32(0.5) * (box.high - box.low)).astype(np.float32)
+
+
+def from_env(action: NDArray[np.float32], space: gymnasium.Space[Any]) -> NDArray[np.float32]:
+    """The environment's own range to [-1, 1]."""
+    box = cast("spaces.Box", space)
+    return ((action - box.low) / (box.high - box.low) * 2 - 1).astype(np.float32)
+
+
+def snapshot(env: Env) -> dict[str, Any] | None:
+    """All that decides the environment's future, in plain types and arrays; None when it cannot be known."""
+    if hasattr(env.unwrapped, "state_dict"):
+        return {"own": env.unwrapped.state_dict()}
+    layers = []
+    for layer in _layers(env):
+        state = {}
+        for name, value in vars(layer).items():
+            if name in _NOT_STATE or isinstance(value, spaces.Space):
+                continue
+            if not _is_plain(value):
+                return None
+            state[name] = np.array(value) if isinstance(value, np.ndarray) else value
+        layers.append(state)
+    return {"layers": layers, "random": env.unwrapped.np_random.bit_generator.state}
+
+
+def restore(env: Env, state: Mapping[str, Any]) -> None:
+    """Become the environment that `snapshot` was taken from.
+
+    Raises:
+        ValueError: it was taken from another environment.
+    """
+    if "own" in state:
+        cast("Any", env.unwrapped).load_state_dict(state["own"])
+        return
+    layers = list(_layers(env))
+    if len(layers) != len(state["layers"]):
+        raise ValueError(
+            f"the state is of {len(state['layers'])} wrapped layers, this environment has {len(layers)}"
+        )
+    for layer, saved in zip(layers, state["layers"], strict=True):
+        for name, value in saved.items():
+            setattr(layer, name, np.array(value) if isinstance(value, np.ndarray) else value)
+    env.unwrapped.np_random.bit_generator.state = state["random"]
+
+
+def _layers(env: Env) -> list[Any]:
+    layers: list[Any] = [env]
+    while isinstance(layers[-1], gymnasium.Wrapper):
+        layers.append(layers[-1].env)
+    return layers
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(_is_plain(item) for item in value)
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_plain(item) for key, item in value.items())
+    return isinstance(value, _PLAIN)

@@ -1,0 +1,413 @@
+"""Act, store, update, log, obey: the training loop, and the only place where a command is carried out.
+
+The one fact to hold: everything that the next step depends on is in `_state()`. A checkpoint is that, a
+rollback and a resume are `_become()` of it, and whatever is added to the loop and matters must be added
+there.
+
+Why it exists: the loop reads top to bottom as one straight line (`run`), and between two steps it is at a
+boundary where it may be saved, rewound or ended. Evaluation and warm-up poll too, so a command never waits
+long.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sentinel.guard import Command, Guard
+from trainer import checkpoint as checkpoints
+from trainer import config as configuration
+from trainer import envs, metrics
+from trainer.checkpoint import Checkpoint, CheckpointError
+from trainer.config import Config, ConfigError
+from trainer.replay import DamagedReplayError, Journal, Replay
+from trainer.td3 import TD3, Hyperparameters, Observation
+
+Action = NDArray[np.float32]
+"""float32 [action_dim] in [-1, 1]."""
+
+EVER = 1 << 62
+"""The last step of an attempt that still goes on."""
+
+
+class Trainer:
+    """One run in its folder.
+
+    Args:
+        config: the run; `resume` names the checkpoint to go on from.
+        say: where lines for people go.
+
+    Raises:
+        ConfigError: the folder already holds a run, or the environment does not fit.
+        CheckpointError: the checkpoint to resume from cannot be used.
+    """
+
+    def __init__(self, config: Config, *, say: Callable[[str], None] = print) -> None:
+        self.config = config
+        self.run_dir = config.run_dir
+        self._say = say
+        self.stop_signal: int | None = None
+        """Set by a signal handler: the run ends at the next step boundary, after a checkpoint."""
+        torch.set_num_threads(config.threads)
+        torch.manual_seed(config.seed)
+        random.seed(config.seed)
+        np.random.seed(config.seed)  # of environments that draw from the global generators
+        self.rng = np.random.default_rng(config.seed)
+        self.env, self.eval_env = self._make_env(), self._make_env()
+        self.env.action_space.seed(config.seed)
+        self.observation = envs.see(self.env.reset(seed=config.seed)[0])
+        image = self.observation.get("image")
+        frames, size = (image.shape[0], image.shape[1]) if image is not None else (0, 0)
+        vector_dim, action_dim = self.observation["vector"].shape[0], self.env.action_space.shape[0]  # type: ignore[index]  # a Box, envs.make has checked
+        self.device = torch.device(config.device)
+        self.agent = TD3(
+            config.shape(vector_dim, action_dim, frames, size), config.hyperparameters(), self.device
+        )
+        self.replay = Replay(
+            config.replay_size,
+            vector_dim=vector_dim,
+            action_dim=action_dim,
+            frames=frames,
+            image_size=size,
+            rng=self.rng,
+        )
+        self.replay.begin(self.observation)
+        self.step = 0
+        self.episode = metrics.Episode()
+        self.reward_bound = 0.0
+        self.journal = Journal(self.run_dir / "replay")
+        self.outcome: str | None = None
+        resumed = self._resume()
+        declared = configuration.declaration(self.agent.parameters, shared=self.agent.shape.shared_encoder)
+        self.guard = Guard(self.run_dir, parameters=declared, reinit=self.agent.reinitialisable)
+        self.lineage = [*(_cut(resumed) if resumed else []), (self.guard.attempt, EVER)]
+        self.metrics = metrics.Metrics(self.run_dir, None if resumed is None else self.step + 1)
+        self._logged_at = (self.step, time.perf_counter())
+        self._save("start")
+
+    # -- the line ----------------------------------------------------------------------------------
+
+    def run(self) -> str:
+        """Train to the end, and return how it ended: finished or terminated."""
+        config = self.config
+        try:
+            while self.outcome is None and self.step < config.max_timesteps:
+                learning = self.step >= config.start_timesteps
+                self.guard.beat(self.step, "update" if learning else "collect")
+                self._collect(self._explore() if learning else self._random_action())
+                if learning:
+                    self.agent.update(self.replay.sample(config.batch_size, self.device))
+                if self.step % config.log_interval == 0:
+                    self._log()
+                if self.step % config.checkpoint_interval == 0:
+                    self._save("interval")
+                if config.eval_freq and self.step % config.eval_freq == 0:
+                    self._evaluate()
+                self._obey()
+            if self.outcome is None:
+                self.outcome = "finished"
+                self._save("end")
+        except BaseException:
+            self.guard.finish("failed")
+            raise
+        finally:
+            self.metrics.close()
+        self.guard.finish(self.outcome)
+        return self.outcome
+
+    # -- act and store -----------------------------------------------------------------------------
+
+    def _random_action(self) -> Action:
+        action: Action = self.env.action_space.sample()
+        return envs.from_env(action, self.env.action_space)
+
+    def _explore(self) -> Action:
+        action = self._policy(self.observation)
+        noise = self.rng.normal(0.0, self.config.expl_noise, size=action.shape)
+        noisy: Action = np.clip(action + noise, -1.0, 1.0).astype(np.float32)
+        return noisy
+
+    def _policy(self, observation: envs.Seen) -> Action:
+        seen: Observation = {
+            name: torch.as_tensor(v, device=self.device)[None] for name, v in observation.items()
+        }
+        action: Action = self.agent.act(seen).cpu().numpy()
+        return action
+
+    def _collect(self, action: Action) -> None:
+        """One environment step, stored; the end of an episode is logged and the next one begun."""
+        after, reward, terminated, truncated, info = self.env.step(envs.to_env(action, self.env.action_space))
+        reward, after, ended = float(reward), envs.see(after), bool(terminated or truncated)
+        self.replay.add(action, reward, after, terminated=bool(terminated), ended=ended)
+        self.step += 1
+        self.episode.add(reward, info)
+        self.reward_bound = max(self.reward_bound, abs(reward))
+        self.observation = after
+        if ended:
+            self.metrics.log(self.episode.scalars(), self.step)
+            self._begin_episode()
+
+    def _begin_episode(self) -> None:
+        self.observation = envs.see(self.env.reset()[0])
+        self.replay.begin(self.observation)
+        self.episode = metrics.Episode()
+
+    # -- log ---------------------------------------------------------------------------------------
+
+    def _log(self) -> None:
+        images = self.agent.shape.encoder == "cnn"
+        scalars = metrics.of_agent(self.agent, images=images, reward_bound=self.reward_bound)
+        (step, then), now = self._logged_at, time.perf_counter()
+        if self.step > step:
+            scalars["time/steps_per_second"] = (self.step - step) / (now - then)
+        self._logged_at = (self.step, now)
+        self.metrics.log(scalars, self.step)
+
+    def _evaluate(self) -> None:
+        """Episodes without exploration noise, always the same ones; given up when a command moves the run."""
+        returns, lengths = [], []
+        for number in range(self.config.eval_episodes):
+            observation = envs.see(self.eval_env.reset(seed=self.config.seed + 10_000 + number)[0])
+            total, length, ended = 0.0, 0, False
+            while not ended:
+                self.guard.beat(self.step, "evaluate")
+                action = envs.to_env(self._policy(observation), self.env.action_space)
+                after, reward, terminated, truncated, _ = self.eval_env.step(action)
+                observation, total, length = envs.see(after), total + float(reward), length + 1
+                ended = bool(terminated or truncated)
+                if self._obey():
+                    return
+            returns.append(total)
+            lengths.append(length)
+        scores = metrics.of_evaluation(returns, lengths)
+        self.metrics.log(scores, self.step)
+        self._say(
+            f"step {self.step}: evaluation: return {scores['eval/mean_reward']:.1f}, "
+            f"length {scores['eval/mean_length']:.0f}"
+        )
+
+    # -- obey --------------------------------------------------------------------------------------
+
+    def _obey(self) -> bool:
+        """Carry out what has been asked for; True when the run is then no longer where it was."""
+        if self.stop_signal is not None and self.outcome is None:
+            self._save("end")
+            self.outcome = "terminated"
+            return True
+        command = self.guard.poll()
+        if command is None:
+            return False
+        self._say(
+            f"step {self.step}: command {command.id}: {command.verb}: {command.reason or 'no reason given'}"
+        )
+        match command.verb:
+            case "rollback":
+                return self._obey_rollback(command)
+            case "terminate":
+                self._acknowledge_save(command)
+                self.outcome = "terminated"
+                return True
+            case _:
+                self._acknowledge_save(command)
+                return False
+
+    def _acknowledge_save(self, command: Command) -> None:
+        try:
+            name = self._write("end" if command.verb == "terminate" else "command")
+        except OSError as error:
+            reason = f"the checkpoint could not be written: {error}"
+            # An end without a checkpoint is still the end that was asked for.
+            status = "done" if command.verb == "terminate" else "failed"
+            self.guard.acknowledge(command, status, step=self.step, reason=reason)
+            return
+        self._change(command)
+        self.guard.acknowledge(command, "done", step=self.step, checkpoint=name, checkpoint_step=self.step)
+
+    def _obey_rollback(self, command: Command) -> bool:
+        """Become the checkpoint, with the remedy; refused, and the run as it was, where it cannot be used."""
+        try:
+            found = self._read(self._target(command))
+        except CheckpointError as error:
+            self._say(f"step {self.step}: command {command.id} refused: {error}")
+            self.guard.acknowledge(command, "refused", step=self.step, reason=str(error))
+            return False
+        came_from = self.step
+        self._become(found, own=True)
+        for name, value in dataclasses.asdict(self.agent.parameters).items():
+            self.guard.set_value(name, value)
+        self._change(command)
+        self.guard.beat(self.step, "start")
+        self.lineage = [*_cut(found), (self.guard.begin_attempt(), EVER)]
+        self.metrics.begin_attempt(self.step + 1)
+        self._logged_at = (self.step, time.perf_counter())
+        self._save("start")
+        self.guard.acknowledge(
+            command, "done", step=self.step, checkpoint=found.name, checkpoint_step=found.step
+        )
+        remedy = ", ".join(
+            [f"{k} = {v}" for k, v in command.set.items()] + [f"fresh {p}" for p in command.reinit]
+        )
+        self._say(f"step {came_from}: rolled back to {found.name}; {remedy or 'no remedy'}")
+        return True
+
+    def _target(self, command: Command) -> str:
+        """The checkpoint that a rollback asks for: by name, or the newest of this line up to a step."""
+        if command.to_checkpoint is not None:
+            return command.to_checkpoint
+        if command.to_step is None:
+            raise CheckpointError("the command names neither a checkpoint nor a step")
+        last_of = dict(self.lineage)
+        for name in reversed(checkpoints.names(self._folder)):
+            attempt, step = checkpoints.parse_name(name) or (0, EVER)
+            if step <= min(command.to_step, last_of.get(attempt, -1)):
+                return name
+        raise CheckpointError(f"there is no checkpoint at or before step {command.to_step}")
+
+    def _change(self, command: Command) -> None:
+        """Apply what a command sets and re-initialises; the guard has checked names and bounds."""
+        if command.set:
+            changed: dict[str, Any] = dict(command.set)
+            self.agent.apply(dataclasses.replace(self.agent.parameters, **changed))
+        for part in command.reinit:
+            self.agent.reinitialise(part)
+
+    # -- save and become ---------------------------------------------------------------------------
+
+    @property
+    def _folder(self) -> Path:
+        return self.run_dir / "checkpoints"
+
+    def _save(self, why: str) -> None:
+        """Write a checkpoint of our own accord: a disk that refuses is told, and training goes on."""
+        try:
+            self._write(why)
+        except OSError as error:
+            print(f"trainer: no checkpoint of step {self.step}: {error}; training goes on", file=sys.stderr)
+
+    def _write(self, why: str) -> str:
+        self.guard.beat(self.step, "checkpoint")
+        attempt = self.guard.attempt
+        name = checkpoints.write(
+            self._folder,
+            attempt=attempt,
+            step=self.step,
+            wall_time=time.time(),
+            state=self._state(),
+            segments=self.journal.save(self.replay, attempt),
+            replay_folder=self.journal.folder,
+            why=why,
+        )
+        doomed = checkpoints.to_delete(
+            checkpoints.names(self._folder), self.lineage, keep=self.config.keep_checkpoints, spacing=1000
+        )
+        if doomed:
+            self.journal.prune(checkpoints.prune(self._folder, doomed))
+        return name
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "shape": dataclasses.asdict(self.agent.shape),
+            "agent": self.agent.state_dict(),
+            "parameters": dataclasses.asdict(self.agent.parameters),
+            "replay": self.replay.state_dict(),
+            "env": envs.snapshot(self.env),
+            "observation": self.observation,
+            "episode": dataclasses.asdict(self.episode),
+            "step": self.step,
+            "reward_bound": self.reward_bound,
+            "lineage": self.lineage,
+            "random": {
+                "torch": torch.get_rng_state(),
+                "numpy": np.random.get_state(legacy=False),
+                "python": random.getstate(),
+                "own": self.rng.bit_generator.state,
+                "actions": self.env.action_space.np_random.bit_generator.state,
+            },
+        }
+
+    def _read(self, name: str) -> Checkpoint:
+        if checkpoints.parse_name(name) is None:
+            raise CheckpointError(f"{name!r} is no checkpoint's name")
+        return self._fitting(checkpoints.read(self._folder / name))
+
+    def _fitting(self, found: Checkpoint) -> Checkpoint:
+        shape = dataclasses.asdict(self.agent.shape)
+        other = {k: v for k, v in found.state["shape"].items() if shape.get(k) != v}
+        if other:
+            raise CheckpointError(f"checkpoint {found.name} is of another architecture: {other}")
+        if found.state["replay"]["capacity"] != self.replay.capacity:
+            raise CheckpointError(f"checkpoint {found.name} is of another --replay_size")
+        return found
+
+    def _become(self, found: Checkpoint, *, own: bool, replay_folder: Path | None = None) -> None:
+        """Take over a checkpoint's state whole; `own` when this process is the run that wrote it."""
+        state = found.state
+        attempt, step = found.attempt, found.step
+        on_line = own and step <= dict(self.lineage).get(attempt, -1)
+        if not (on_line and self.replay.rewind(state["replay"])):
+            try:
+                self.replay.load(state["replay"], found.segments, replay_folder or self.journal.folder)
+            except DamagedReplayError as error:
+                raise CheckpointError(f"checkpoint {found.name} cannot be used: {error}") from error
+        foreign = replay_folder is not None and replay_folder.resolve() != self.journal.folder.resolve()
+        self.journal.rewind([] if foreign else found.segments, 0 if foreign else self.replay.written)
+        self.agent.load_state_dict(state["agent"])
+        self.agent.apply(Hyperparameters(**state["parameters"]))
+        self.observation = state["observation"]
+        self.episode = metrics.Episode(**state["episode"])
+        self.step, self.reward_bound = state["step"], state["reward_bound"]
+        generators = state["random"]
+        torch.set_rng_state(generators["torch"])
+        np.random.set_state(generators["numpy"])
+        random.setstate(generators["python"])
+        self.rng.bit_generator.state = generators["own"]
+        self.env.action_space.np_random.bit_generator.state = generators["actions"]
+        if state["env"] is not None:
+            envs.restore(self.env, state["env"])
+        else:
+            env = self.config.env
+            print(f"trainer: {env} cannot be saved in mid-episode; a new episode begins", file=sys.stderr)
+            self.env.reset(seed=int(self.rng.integers(1 << 31)))
+            self.replay.written += 1  # the row that waited stays what it was, and is never drawn
+            self._begin_episode()
+
+    def _resume(self) -> Checkpoint | None:
+        """Go on from the configured checkpoint; a new run needs a free folder. Writes config.json."""
+        config, own = self.config, self.run_dir / "config.json"
+        path = checkpoints.find(self._folder, config.resume) if config.resume else None
+        foreign = path is not None and path.resolve().parent != self._folder.resolve()
+        if (path is None or foreign) and (own.exists() or checkpoints.names(self._folder)):
+            raise ConfigError(
+                f"{self.run_dir} already holds a run: go on with --resume latest, or give another --logdir"
+            )
+        configuration.save(config, own)
+        if path is None:
+            return None
+        found = self._fitting(checkpoints.read(path))
+        self._become(found, own=False, replay_folder=path.resolve().parents[1] / "replay")
+        self._say(f"resumed from {path.name} at step {self.step}")
+        return found
+
+    def _make_env(self) -> envs.Env:
+        c = self.config
+        try:
+            return envs.make(
+                c.env, observation=c.observation, image_size=c.image_size, scenario=c.scenario, npcs=c.npcs
+            )
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+
+
+def _cut(found: Checkpoint) -> list[tuple[int, int]]:
+    """The line of a checkpoint: the attempts that led to it, each with the last step it contributed."""
+    before = [(attempt, step) for attempt, step in found.state["lineage"] if attempt != found.attempt]
+    return [*before, (found.attempt, found.step)]

@@ -1,0 +1,317 @@
+"""Replay: a ring in which each observation and each frame is stored once, kept on disk as append-only
+segments.
+
+The one fact to hold: rows are numbered for ever. Row i holds an observation, the action taken on it and its
+outcome; the observation that followed is row i + 1. The end of an episode therefore costs one extra row,
+which is never drawn. Row i lives at i modulo capacity, so going back in time is forgetting the newest rows,
+exact as long as none of the older ones has been overwritten.
+
+Why it exists: a checkpoint without its replay resumes as another run, and a rollback with a large replay has
+to be instant. On disk the rows lie in segments that only grow; a checkpoint names each with the length and
+checksum that were its own. A rollback never truncates them: the new attempt writes a segment of its own, and
+the abandoned rows stay for the checkpoints that know them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from trainer.envs import Seen
+from trainer.td3 import Batch, Observation
+
+SEGMENT_BYTES = 16 << 20
+"""A segment is closed at this size, so that one whose rows have all left the ring can be deleted."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """The first `size` bytes of a segment file, rows `first_row` on, and their sha256 in hexadecimal."""
+
+    name: str
+    first_row: int
+    size: int
+    sha256: str
+
+
+class DamagedReplayError(ValueError):
+    """The rows on disk are not those that a checkpoint names."""
+
+
+class Replay:
+    """A ring of `capacity` rows; `vector_dim`, `action_dim` as in td3.Shape, `frames` = 0 without images.
+
+    Args:
+        capacity: rows. One row of the driving world takes 0.2 kB, with a 48 x 48 frame 2.5 kB; memory that
+        was
+            never written is never taken.
+        rng: draws the batches.
+    """
+
+    def __init__(
+        self,
+        capacity: int,
+        *,
+        vector_dim: int,
+        action_dim: int,
+        frames: int = 0,
+        image_size: int = 0,
+        rng: np.random.Generator,
+    ) -> None:
+        fields: list[Any] = [
+            ("vector", np.float32, (vector_dim,)),
+            ("action", np.float32, (action_dim,)),
+            ("reward", np.float32),
+            ("not_done", np.float32),
+            ("episode", np.int64),  # the row at which this row's episode began
+            ("drawable", np.bool_),
+        ]
+        if frames:
+            fields.append(("frame", np.uint8, (image_size, image_size)))
+        self.rows = np.zeros(capacity, np.dtype(fields))
+        self.capacity = capacity
+        self.frames = frames
+        self.written = 0
+        """Completed rows since the beginning of time; the row of that number waits for its action."""
+        self.overwritten = 0
+        """Rows below this number were once lost to newer ones: a rewind cannot bring them back."""
+        self._rng = rng
+
+    def __len__(self) -> int:
+        """Completed rows still in the ring; the last of each episode among them cannot be drawn."""
+        return self.written - self.oldest
+
+    @property
+    def oldest(self) -> int:
+        """Number of the oldest row; one place is the waiting row's."""
+        return max(0, self.written + 1 - self.capacity)
+
+    def begin(self, observation: Seen) -> None:
+        """An episode begins with `observation`."""
+        self._place(observation, episode=self.written)
+
+    def add(
+        self, action: NDArray[np.float32], reward: float, after: Seen, *, terminated: bool, ended: bool
+    ) -> None:
+        """The waiting observation was answered by `action`, which led to `after`.
+
+        Args:
+            action: float32 [action_dim] in [-1, 1].
+            reward: of this step.
+            after: the observation that followed, also at the end of an episode.
+            terminated: nothing comes after, so its value is 0; a step limit is no such end.
+            ended: the episode is over; begin() comes next.
+        """
+        row = self.rows[self.written % self.capacity]
+        row["action"], row["reward"], row["not_done"], row["drawable"] = action, reward, not terminated, True
+        episode = int(row["episode"])
+        self.written += 1
+        self._place(after, episode=episode)
+        if ended:
+            self.written += 1  # the row of `after` stays as it is: seen as a next observation, never drawn
+
+    def _place(self, observation: Seen, *, episode: int) -> None:
+        self.overwritten = max(self.overwritten, self.oldest)
+        row = self.rows[self.written % self.capacity]
+        row["vector"], row["episode"], row["drawable"] = observation["vector"], episode, False
+        row["action"], row["reward"], row["not_done"] = 0, 0, 0
+        if self.frames:
+            row["frame"] = observation["image"][-1]
+
+    def sample(self, batch_size: int, device: torch.device) -> Batch:
+        """Draw transitions uniformly, with replacement.
+
+        Raises:
+            ValueError: there is no transition to draw.
+        """
+        # The frames before a row must still be there, hence the margin once the ring has wrapped.
+        low = self.oldest + (self.frames if self.oldest else 0)
+        if low >= self.written:
+            raise ValueError("the replay is empty: store a transition before drawing a batch")
+        drawn = np.empty(0, np.int64)
+        while len(drawn) < batch_size:
+            rows = self._rng.integers(low, self.written, size=batch_size + batch_size // 4)
+            drawn = np.concatenate((drawn, rows[self.rows["drawable"][rows % self.capacity]]))
+        rows = drawn[:batch_size]
+        places = rows % self.capacity
+        return Batch(
+            observation=self._observations(rows, device),
+            action=_tensor(self.rows["action"][places], device),
+            reward=_tensor(self.rows["reward"][places, None], device),
+            next_observation=self._observations(rows + 1, device),
+            not_done=_tensor(self.rows["not_done"][places, None], device),
+        )
+
+    def _observations(self, rows: NDArray[np.int64], device: torch.device) -> Observation:
+        places = rows % self.capacity
+        seen = {"vector": _tensor(self.rows["vector"][places], device)}
+        if self.frames:
+            # A stack at the start of an episode repeats the first frame, as the environment's does.
+            back = np.arange(1 - self.frames, 1)
+            stack = np.maximum(rows[:, None] + back, self.rows["episode"][places, None])
+            seen["image"] = _tensor(self.rows["frame"][stack % self.capacity], device)
+        return seen
+
+    # -- going back --------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint needs beside the segments: the pointer and the waiting row."""
+        waiting = self.rows[self.written % self.capacity]
+        return {
+            "written": self.written,
+            "capacity": self.capacity,
+            "waiting": np.frombuffer(waiting.tobytes(), np.uint8),
+        }
+
+    def rewind(self, state: Mapping[str, Any]) -> bool:
+        """Go back to a state_dict() of this very ring's past; False where rows of it are overwritten."""
+        written: int = state["written"]
+        if self.overwritten > max(0, written + 1 - self.capacity):
+            return False
+        self._point(written, state["waiting"])
+        return True
+
+    def load(self, state: Mapping[str, Any], segments: Sequence[Segment], folder: Path) -> None:
+        """Fill the ring from disk.
+
+        Raises:
+            DamagedReplayError: a segment is missing, short or of other rows; the ring is then as it was.
+            ValueError: the checkpoint's ring had another capacity.
+        """
+        written: int = state["written"]
+        if state["capacity"] != self.capacity:
+            raise ValueError(
+                f"the checkpoint's replay holds {state['capacity']} rows, this one {self.capacity}"
+            )
+        oldest = max(0, written + 1 - self.capacity)
+        rows = np.zeros_like(self.rows)
+        expected = oldest
+        for segment in segments:
+            part = self._read(segment, folder)
+            last = segment.first_row + len(part)
+            if segment.first_row > expected:
+                break
+            numbers = np.arange(max(expected, segment.first_row), last)
+            rows[numbers % self.capacity] = part[numbers - segment.first_row]
+            expected = max(expected, last)
+        if expected < written:
+            raise DamagedReplayError(
+                f"{folder}: rows {expected} to {written} are in no segment of this checkpoint"
+            )
+        self.rows = rows
+        self.overwritten = oldest
+        self._point(written, state["waiting"])
+
+    def _read(self, segment: Segment, folder: Path) -> NDArray[Any]:
+        path = folder / segment.name
+        try:
+            with path.open("rb") as file:
+                content = file.read(segment.size)
+        except OSError as error:
+            raise DamagedReplayError(f"{path}: {error.strerror or error}") from error
+        if len(content) != segment.size or hashlib.sha256(content).hexdigest() != segment.sha256:
+            raise DamagedReplayError(
+                f"{path}: its first {segment.size} bytes are not those that the checkpoint names"
+            )
+        return np.frombuffer(content, self.rows.dtype)
+
+    def _point(self, written: int, waiting: NDArray[np.uint8]) -> None:
+        self.written = written
+        self.rows[written % self.capacity] = np.frombuffer(waiting.tobytes(), self.rows.dtype)[0]
+
+
+class Journal:
+    """Replay rows on disk: `<run>/replay/<attempt>-<first row>.rows`, appended and fsynced on each save.
+
+    Args:
+        folder: made when the first row is written.
+        segment_bytes: size at which a segment is closed.
+    """
+
+    def __init__(self, folder: Path, *, segment_bytes: int = SEGMENT_BYTES) -> None:
+        self.folder = folder
+        self.segments: list[Segment] = []
+        self.saved = 0
+        """Rows below this number are in `segments`."""
+        self._segment_bytes = segment_bytes
+        self._file: BinaryIO | None = None
+        self._hash = hashlib.sha256()
+
+    def save(self, replay: Replay, attempt: int) -> list[Segment]:
+        """Append the rows that are not on disk yet, fsync, and return the segments of the rows in the ring.
+
+        Raises:
+            OSError: the disk would not take them; `segments` is unchanged and the next save tries again.
+        """
+        first = max(self.saved, replay.oldest)
+        if first < replay.written:
+            self._append(replay, first, attempt)
+        row_bytes = replay.rows.dtype.itemsize
+        self.segments = [s for s in self.segments if s.first_row + s.size // row_bytes > replay.oldest]
+        return list(self.segments)
+
+    def rewind(self, segments: Sequence[Segment], written: int) -> None:
+        """Go on from a checkpoint's segments, in a file of our own: its last one may have grown since."""
+        self._close()
+        self.segments, self.saved = list(segments), written
+
+    def _append(self, replay: Replay, first: int, attempt: int) -> None:
+        places = np.arange(first, replay.written) % replay.capacity
+        content = replay.rows[places].tobytes()
+        if self._file is None or first != self.saved:
+            self._open(attempt, first)
+        assert self._file is not None
+        try:
+            self._file.write(content)
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError:
+            self._close()  # a half-written tail is in no checkpoint; the next save begins another segment
+            raise
+        self._hash.update(content)
+        last = self.segments.pop() if self.segments and self.segments[-1].name == self._name else None
+        size = (last.size if last else 0) + len(content)
+        start = last.first_row if last else first
+        self.segments.append(Segment(self._name, start, size, self._hash.hexdigest()))
+        self.saved = replay.written
+        if size >= self._segment_bytes:
+            self._close()
+
+    def _open(self, attempt: int, first: int) -> None:
+        self._close()
+        new = not self.folder.is_dir()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        taken = sum(1 for _ in self.folder.glob(f"{attempt:02d}-{first:010d}*.rows"))
+        self._name = f"{attempt:02d}-{first:010d}{f'.{taken}' if taken else ''}.rows"
+        self._file = (self.folder / self._name).open("xb")
+        self._hash = hashlib.sha256()
+        for folder in (self.folder, *([self.folder.parent] if new else [])):
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def prune(self, referenced: set[str]) -> None:
+        """Delete segments that neither a checkpoint (`referenced`, names) nor the present ring needs."""
+        needed = referenced | {segment.name for segment in self.segments}
+        for path in self.folder.glob("*.rows"):
+            if path.name not in needed and (self._file is None or path.name != self._name):
+                path.unlink(missing_ok=True)
+
+
+def _tensor(array: NDArray[Any], device: torch.device) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array)).to(device)
