@@ -1,9 +1,9 @@
 """What one channel sends next, and when. Pure: rows and outcomes in, jobs and results out, `now` an argument.
 
 Three things pull against each other here. A story's messages must arrive in order, so a reply waits until the
-first message has a reference. A message that always fails must not hold up the others, so each has a back-off
-of its own. And a flood of warnings must not starve a critical alarm, so the gravest story that is ready goes
-first.
+first message has a reference. A flood of warnings must not starve a critical alarm, so the gravest story that
+is ready goes first. And a message that always fails must not hold up the others, so whoever failed goes to the
+back until the channel has worked again, and who fails on a channel that works waits alone.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ FIRST_DELAY = 1.0
 
 MAX_DELAY = 300.0
 """Seconds; the longest that our own back-off waits. What the other side asks for may be longer."""
+
+FRESH_DELAY = 10.0
+"""Seconds after a failure at which a message not yet tried may go, however long the others still wait."""
 
 _V = TypeVar("_V")
 
@@ -97,7 +100,10 @@ class Job:
 class _Entry:
     row: Row
     attempts: int = 0
+    blame: int = 0  # failures while the channel worked for others: the message's own fault
     not_before: float = 0.0
+    epoch: int = -1  # the lane's epoch at its last failure
+    tries: int = 0  # failures in that epoch
     sent: str | None = None  # reference of the message itself, once only its edit is outstanding
 
 
@@ -124,7 +130,10 @@ class Lane:
     failures: int = 0
     reason: str = ""
     dead: str | None = None
-    _not_before: float = 0.0
+    _epoch: int = 0  # counts the calls that worked
+    _hold: float = 0.0  # the other side asked us to stay away until then
+    _retry_from: float = 0.0  # when messages that failed may go again
+    _fresh_from: float = 0.0  # when messages that have not been tried may go
     _threads: dict[str, deque[_Entry]] = field(default_factory=dict)
     _ids: set[int] = field(default_factory=set)
     _stories: OrderedDict[str, _Story] = field(default_factory=OrderedDict)
@@ -164,18 +173,25 @@ class Lane:
         """
         if self._busy is not None or not self._threads:
             return None
-        heads = [(thread, queue[0]) for thread, queue in self._threads.items()]
-        soonest = max(self._not_before, min(entry.not_before for _, entry in heads))
+        times = {thread: self._ready_at(queue[0]) for thread, queue in self._threads.items()}
+        soonest = min(times.values())
         if soonest > now:
             return soonest
-        ready = [thread for thread, entry in heads if entry.not_before <= now]
-        thread = min(ready, key=self._rank)
+        thread = min((thread for thread, time in times.items() if time <= now), key=self._rank)
         self._busy = thread
         return self._job(self._threads[thread][0])
 
-    def _rank(self, thread: str) -> tuple[int, int]:
+    def _ready_at(self, entry: _Entry) -> float:
+        turn = self._retry_from if self._tries(entry) else self._fresh_from
+        return max(self._hold, entry.not_before, turn)
+
+    def _tries(self, entry: _Entry) -> int:
+        return entry.tries if entry.epoch == self._epoch else 0
+
+    def _rank(self, thread: str) -> tuple[int, int, int]:
         queue = self._threads[thread]
-        return -max(SEVERITIES.index(entry.row.message.severity) for entry in queue), queue[0].row.id
+        gravest = max(SEVERITIES.index(entry.row.message.severity) for entry in queue)
+        return self._tries(queue[0]), -gravest, queue[0].row.id
 
     def _job(self, entry: _Entry) -> Job:
         row, story = entry.row, self._story(entry.row)
@@ -213,7 +229,9 @@ class Lane:
             return [self._postpone(entry, error, now)]
         if isinstance(error, Permanent) and error.channel_dead:
             return list(self._die(error.reason))
-        self.failures, self.reason, self._not_before = 0, "", 0.0
+        self.failures, self.reason = 0, ""
+        self._epoch += 1
+        self._hold = self._retry_from = self._fresh_from = 0.0
         if job.verb == "edit":
             assert entry.sent is not None, "an edit follows its message"
             note = f"the first message could not be edited: {error.reason}" if error else ""
@@ -230,24 +248,26 @@ class Lane:
         # Where another message of the story waits, its edit will say more, and Slack counts every call.
         if story is None or row.message.kind == "notice" or len(self._threads[thread]) > 1:
             return [self._finish(entry, Delivered(ref))]
-        entry.sent, entry.attempts = ref, 0
+        entry.sent, entry.attempts, entry.blame, entry.not_before = ref, 0, 0, 0.0
         return []
 
     def _postpone(self, entry: _Entry, error: Transient, now: float) -> Result:
+        if not self.failures:  # the call before this one worked
+            entry.blame += 1
+            entry.not_before = now + self._delay(entry.blame)
         entry.attempts += 1
+        entry.tries, entry.epoch = self._tries(entry) + 1, self._epoch
         self.failures += 1
         self.reason = error.reason
-        entry.not_before = now + self._delay(entry.attempts, error.retry_after)
-        # The channel waits too, but recovers with its first success: a bad message holds up only its story.
-        self._not_before = now + self._delay(self.failures, error.retry_after)
-        retry_at = max(entry.not_before, self._not_before)
-        return Result(entry.row.id, self.name, Postponed(retry_at, error.reason, entry.attempts))
+        delay = self._delay(self.failures)
+        self._retry_from, self._fresh_from = now + delay, now + min(delay, FRESH_DELAY)
+        if error.retry_after is not None:
+            self._hold = now + error.retry_after + 0.5 * FIRST_DELAY * self.jitter()
+        return Result(entry.row.id, self.name, Postponed(self._ready_at(entry), error.reason, entry.attempts))
 
-    def _delay(self, failures: int, retry_after: float | None) -> float:
-        asked = retry_after or 0.0
-        ours = min(MAX_DELAY, FIRST_DELAY * 2.0 ** min(failures - 1, 30))
-        # Never before the time asked for, and not all at that very moment.
-        return max(asked, ours) + 0.5 * ours * self.jitter()
+    def _delay(self, failures: int) -> float:
+        # Jitter only adds, up to half as long again, so that many sentinels do not come back together.
+        return min(MAX_DELAY, FIRST_DELAY * 2.0 ** min(failures - 1, 30)) * (1.0 + 0.5 * self.jitter())
 
     def _finish(self, entry: _Entry, outcome: Delivered | Failed) -> Result:
         thread = entry.row.message.thread
