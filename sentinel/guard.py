@@ -195,8 +195,8 @@ class Guard:
         self._accepted: set[int] = set()  # ids handed out and not yet acknowledged
         self._owed: dict[int, dict[str, Any]] = {}  # outcomes that the disk would not take; tried again
         self._warned: set[str] = set()
-        self._sentinel: tuple[object, float] | None = None  # its last beat and when we saw that change
-        self._sentinel_lost = False
+        self._sentinel: dict[str, Any] | None = None  # the sentinel's own heartbeat, as last seen to change
+        self._sentinel_since, self._sentinel_lost = 0.0, False
         before = [_read(self._control / name) or {} for name in ("trainer.json", "heartbeat.json")]
         attempts = [record["attempt"] for record in before if isinstance(record.get("attempt"), int)]
         self.attempt = max(attempts, default=-1) + 1
@@ -275,11 +275,11 @@ class Guard:
 
     def finish(self, outcome: str = "finished") -> None:
         """End the run: finished, terminated or failed. Unread letters are refused; a late ring is ignored."""
-        if self._finished_at is not None or os.getpid() != self._pid:
+        if self._finished_at is not None:
             return
         self._finished_at, self._outcome = self._wall(), outcome
         self._beaten, self._registered = True, False
-        if self._doorbell is not None:
+        if self._doorbell is not None and signal.getsignal(self._doorbell) == self._ring:
             _ignore(self._doorbell)
         for job in (self._pay, self._register, self._read_letters, self._write_heartbeat):
             self._safely(job)
@@ -289,13 +289,13 @@ class Guard:
     def _look(self) -> Command | None:
         rung, self._rung = self._rung, False  # cleared before the folder is read: a ring from now on is kept
         now = self._clock()
-        took = max(now - self._checked, 1e-6)
+        calls, took = self._every - self._left, max(now - self._checked, 1e-6)
         self._checked = now
-        self._left = self._every = max(1, min(MOST_CALLS, int(self._every * CHECK_EVERY / took)))
+        self._left = self._every = max(1, min(MOST_CALLS, int(calls * CHECK_EVERY / took)))
         if not rung and now - self._looked < LOOK_EVERY:
             return None
         self._looked = now
-        if os.getpid() != self._pid or self._finished_at is not None:  # a forked worker is not the trainer
+        if self._finished_at is not None:
             return None
         for job in (self._register, self._pay, self._write_heartbeat, self._watch_sentinel):
             self._safely(job)
@@ -305,6 +305,8 @@ class Guard:
 
     def _safely(self, job: Callable[[], Any]) -> Any:
         """Run one piece of work on the disk; whatever goes wrong is told once and training goes on."""
+        if os.getpid() != self._pid:
+            return None  # a forked worker is not the trainer
         try:
             return job()
         except FileNotFoundError as error:
@@ -428,44 +430,43 @@ class Guard:
 
     def _check(self, number: int, letter: dict[str, Any]) -> Command:
         """Refuse everything that cannot be carried out as it stands, before anything is touched."""
-        verb, wanted, parts = letter.get("verb"), letter.get("set") or {}, letter.get("reinit") or []
-        target, to_step = letter.get("to_checkpoint"), letter.get("to_step")
+        verb, target, to_step = letter.get("verb"), letter.get("to_checkpoint"), letter.get("to_step")
+        wanted, parts, until = letter.get("set") or {}, letter.get("reinit") or [], letter.get("expires_at")
+        until = math.inf if until is None else until
         if self._finished_at is not None:
             raise RefusalError(f"the run has ended ({self._outcome})")
         if verb not in self._verbs:
             raise RefusalError(f"unknown verb {verb!r}; this job knows {', '.join(self._verbs)}")
+        if not (isinstance(wanted, dict) and isinstance(parts, list) and isinstance(until, (int, float))):
+            raise RefusalError("set, reinit or expires_at is of the wrong type")
         if letter.get("if_attempt") not in (None, self.attempt):
-            raise RefusalError(
-                f"stale: written for attempt {letter['if_attempt']}, this is attempt {self.attempt}"
-            )
-        expires_at = letter.get("expires_at")
-        if expires_at is not None and not self._wall() <= expires_at:
-            raise RefusalError(f"expired {self._wall() - expires_at:.0f} s ago")
-        if target is not None and (not isinstance(target, str) or Path(target).name != target):
+            raise RefusalError(f"stale: it is for attempt {letter['if_attempt']}, this is {self.attempt}")
+        if not self._wall() <= until:
+            raise RefusalError(f"expired {self._wall() - until:.0f} s ago")
+        if target is not None and (not isinstance(target, str) or not target or Path(target).name != target):
             raise RefusalError(f"to_checkpoint {target!r} is no name of a checkpoint")
         if verb == "rollback" and target is None and not isinstance(to_step, int):
             raise RefusalError("a rollback needs to_checkpoint or to_step")
-        unknown = [name for name in (*wanted, *parts) if name not in (*self._parameters, *self._reinit)]
+        unknown = [n for n in wanted if n not in self._parameters] + [
+            n for n in parts if n not in self._reinit
+        ]
         if unknown:
             raise RefusalError(f"not declared by this job: {', '.join(map(str, unknown))}")
         try:
             values = {n: self._parameters[n].resolve(v, self._values[n]) for n, v in wanted.items()}
-        except (ValueError, KeyError, OverflowError) as error:
+        except (ValueError, OverflowError) as error:
             raise RefusalError(str(error)) from error
-        if not set(parts) <= set(self._reinit):
-            raise RefusalError(
-                f"only {', '.join(self._reinit)} can be re-initialised, not {', '.join(parts)}"
-            )
+        issued = letter.get("issued_at")
         return Command(
             id=number,
             verb=str(verb),
             to_checkpoint=target,
-            to_step=to_step,
+            to_step=to_step if isinstance(to_step, int) else None,
             set=values,
             reinit=tuple(parts),
             if_attempt=letter.get("if_attempt"),
-            issued_at=letter.get("issued_at") or 0.0,
-            expires_at=math.inf if expires_at is None else expires_at,
+            issued_at=issued if isinstance(issued, (int, float)) else 0.0,
+            expires_at=until,
             reason=str(letter.get("reason") or ""),
         )
 
@@ -500,20 +501,19 @@ class Guard:
         if self._looked - self._sentinel_looked < SENTINEL_EVERY:
             return
         self._sentinel_looked = self._looked
-        sentinel = _read(self._control / "sentinel.json")
-        if sentinel is None:
-            return
-        last = (sentinel.get("pid"), sentinel.get("wall_time"))
-        if self._sentinel is None or self._sentinel[0] != last:
-            back = self._sentinel is not None and self._sentinel_lost
-            self._sentinel, self._sentinel_lost = (last, self._looked), self._sentinel_lost and not back
-            if back:
+        found = _read(self._control / "sentinel.json")
+        if found is not None and found != self._sentinel:
+            self._sentinel, self._sentinel_since = found, self._looked
+            if self._sentinel_lost:
+                self._sentinel_lost = False
                 self._say("the sentinel is back")
             return
-        silent, patience = self._looked - self._sentinel[1], float(sentinel.get("patience") or 60.0)
-        gone = sentinel.get("boot_id") == self._identity["boot_id"] and not _alive(sentinel)
+        if self._sentinel is None or self._sentinel_lost:
+            return
+        silent, patience = self._looked - self._sentinel_since, float(self._sentinel.get("patience") or 60.0)
+        gone = self._sentinel.get("boot_id") == self._identity["boot_id"] and not _alive(self._sentinel)
         # We cannot see a process in another container, hence the third of its patience.
-        if not self._sentinel_lost and (silent > patience or (gone and silent > patience / 3)):
+        if silent > patience or (gone and silent > patience / 3):
             self._sentinel_lost = True
             why = "its process is gone" if gone else f"it has been silent for {silent:.0f} s"
             self._say(f"the sentinel watches this run no longer ({why}); training goes on unwatched")
