@@ -1,8 +1,8 @@
 """From the text of a rule to a typed tree, or to errors that say where and what to write instead.
 
-The language is a strict subset of Python expressions: `ast.parse` gives precedence and columns, then only the
-node kinds named here are let through. Nothing is ever evaluated by Python itself. Names of metrics stay names:
-which tag a metric is, is known only in a run.
+The language is a strict subset of Python expressions: `ast.parse` gives precedence and columns, then only
+the node kinds named here are let through. Nothing is ever evaluated by Python itself. Names of metrics stay
+names: which tag a metric is, is known only in a run.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from rules.functions import FUNCTIONS, Function, Kind, WindowUnit
+from rules.functions import FUNCTIONS, WINDOW_UNITS, Function, Kind, WindowUnit
 from rules.tree import (
     Arithmetic,
     Call,
@@ -424,8 +424,8 @@ class _Parser:
             elif name not in function.keywords:
                 hint = _nearest(name, function.keywords) or f"signature: {function.signature}"
                 self.fault(f"{function.name}() has no argument '{name}'", self.span(value), hint)
-            elif name in ("steps", "points", "time"):
-                windows.append(self._window(name, value))  # type: ignore[arg-type]  # narrowed by the line above
+            elif name in WINDOW_UNITS:
+                windows.append(self._window(WINDOW_UNITS[name], value))
             else:
                 self._option(function, name, value, options)
         if not function.windows:

@@ -1,8 +1,8 @@
 """Batch statistics of one window: fits, trend tests, quantiles. Pure functions of sequences.
 
-NaN is the answer "unknown" (too few points, a division by zero); infinity is an answer: a doubling time of infinity
-means that nothing doubles. Every one of these starts from the window's points, so nothing a window has forgotten can
-colour the answer.
+NaN is the answer "unknown" (too few points, a division by zero); infinity is an answer: a doubling time of
+infinity means that nothing doubles. Every one of these starts from the window's points, so nothing a window
+has forgotten can colour the answer.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def median(ordered: Sequence[float]) -> float:
 def deviation(ordered: Sequence[float]) -> float:
     """The median absolute deviation from the median of sorted values, in O(log n); NaN of nothing.
 
-    Deviations to the left of the median ascend towards the left, those to the right towards the right: two sorted
-    sequences, whose k-th smallest element is found by bisection without writing either down.
+    Deviations to the left of the median ascend towards the left, those to the right towards the right: two
+        sorted sequences, whose k-th smallest element is found by bisection without writing either down.
     """
     n = len(ordered)
     if not n:
@@ -53,7 +53,8 @@ def deviation(ordered: Sequence[float]) -> float:
     half = n >> 1
 
     def kth(k: int) -> float:
-        # `left` elements are taken from the left sequence, ordered[half - 1 - i], and k + 1 - left from the right.
+        # `left` elements are taken from the left sequence, ordered[half - 1 - i], and k + 1 - left from the
+        # right.
         low, high = max(0, k + 1 - (n - half)), min(k + 1, half)
         while low < high:
             left = (low + high) >> 1
@@ -95,8 +96,8 @@ def line(xs: Sequence[float], ys: Sequence[float]) -> tuple[float, float, float,
 def doubling(steps: Sequence[float], values: Sequence[float], *, min_r2: float, direction: int) -> float:
     """Steps in which the values double (direction 1) or halve (-1), from a line through (step, ln value).
 
-    Only the positive tail of the window is used, since a logarithm needs it. Infinite when the slope has the wrong
-    sign, all steps are equal, or R2 < min_r2.
+    Only the positive tail of the window is used, since a logarithm needs it. Infinite when the slope has
+    the wrong sign, all steps are equal, or R2 < min_r2.
     """
     start = len(values)
     while start and values[start - 1] > 0:
@@ -112,8 +113,8 @@ def doubling(steps: Sequence[float], values: Sequence[float], *, min_r2: float, 
 def distance(positions: Sequence[float], values: Sequence[float], target: float, *, log: bool) -> float:
     """How far after the last position the fitted line meets the target, on the positions' axis.
 
-    0 when the last value, approached from the first side of the fit, is past the target; infinite when the line
-    recedes from the target or fits badly (R2 < 0.5).
+    0 when the last value, approached from the first side of the fit, is past the target; infinite when the
+    line recedes from the target or fits badly (R2 < 0.5).
     """
     if log:
         start = len(values)
@@ -125,12 +126,15 @@ def distance(positions: Sequence[float], values: Sequence[float], target: float,
     if len(values) < 3:
         return NAN
     slope, mean_x, mean_y, r2 = line(positions, values)
+    if not math.isfinite(slope):
+        return NAN  # values too large for their squares
     if r2 < 0.5 or slope == 0:
         return 0.0 if values[-1] == target else INF
     side = 1.0 if slope > 0 else -1.0
     first = mean_y + slope * (positions[0] - mean_x)
     if (values[-1] - target) * side >= 0:
-        # Beyond the target in the direction of travel: past it if the window still saw the other side, else receding.
+        # Beyond the target in the direction of travel: past it if the window still saw the other side, else
+        # receding.
         return 0.0 if (first - target) * side <= 0 or values[-1] == target else INF
     meets = mean_x + (target - mean_y) / slope
     return max(0.0, meets - positions[-1])
@@ -139,8 +143,8 @@ def distance(positions: Sequence[float], values: Sequence[float], target: float,
 def trend(values: Sequence[float], *, direction: int, by: float) -> bool:
     """Whether the values rise (direction 1) or fall (-1): the t-test of a line through six block means.
 
-    Six blocks of neighbouring points are nearly independent even where single points are not, so the test keeps
-    its size under autocorrelation, which a test over all points does not.
+    Six blocks of neighbouring points are nearly independent even where single points are not, so the test
+    keeps its size under autocorrelation, which a test over all points does not.
 
     Args:
         values: the window's points in order of arrival; at least six.
@@ -156,7 +160,8 @@ def trend(values: Sequence[float], *, direction: int, by: float) -> bool:
     slope = sum(map(mul, xs, ys)) / 17.5
     if not slope > 0:
         return False
-    residual = sum((y - slope * x) ** 2 for x, y in zip(xs, ys, strict=True))
+    rest = [y - slope * x for x, y in zip(xs, ys, strict=True)]
+    residual = sum(map(mul, rest, rest))
     error = math.sqrt(residual / (BLOCKS - 2) / 17.5)
     if slope <= T_CRITICAL * error:
         return False
@@ -180,7 +185,7 @@ def theil_sen(steps: Sequence[float], values: Sequence[float]) -> float:
 
 
 def oscillation(values: Sequence[float]) -> float:
-    """How periodic the values are: -min of the detrended window's autocorrelation over lags 3 to n/2, at least 0."""
+    """How periodic values are: -min of the detrended window's autocorrelation, lags 3 to n/2; at least 0."""
     n = len(values)
     slope, mean_x, mean_y, _ = line(range(n), values)
     rest = [value - mean_y - slope * (i - mean_x) for i, value in enumerate(values)]
@@ -188,11 +193,12 @@ def oscillation(values: Sequence[float]) -> float:
     # A straight line leaves only rounding behind, and rounding swings.
     if not power > 1e-18 * sum(map(mul, values, values)):
         return 0.0
-    return max(0.0, -min(sum(map(mul, rest, rest[lag:])) for lag in range(3, n // 2 + 1)) / power)
+    least = min(sum(map(mul, rest, rest[lag:])) for lag in range(3, n // 2 + 1))
+    return float(max(0.0, -least / power))
 
 
 def rate(steps: Sequence[float], walls: Sequence[float]) -> float:
-    """Median steps per second between successive points; pairs without progress in step or time say nothing."""
+    """Median steps per second between successive points; pairs without progress are passed over."""
     advances = [(b - a, d - c) for (a, b), (c, d) in zip(pairwise(steps), pairwise(walls), strict=True)]
     rates = sorted(truediv(dstep, dwall) for dstep, dwall in advances if dstep > 0 and dwall > 0)
     return median(rates)

@@ -15,6 +15,7 @@ ArgumentKind: TypeAlias = Literal["num", "series", "cond", "const"]
 WindowUnit: TypeAlias = Literal["steps", "points", "time"]
 
 ANY_WINDOW: tuple[WindowUnit, ...] = ("steps", "points", "time")
+WINDOW_UNITS: dict[str, WindowUnit] = {unit: unit for unit in ANY_WINDOW}
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,13 @@ class Missing:
 
 
 @dataclass(frozen=True, slots=True)
+class Aligned:
+    """A metric with align = "step": its inputs join at equal steps only. Never written in an expression."""
+
+    operand: Node
+
+
+@dataclass(frozen=True, slots=True)
 class Window:
     """A stretch of a series: the last `size` points, steps or seconds."""
 
@@ -149,6 +156,7 @@ Node: TypeAlias = (
     | Each
     | StepAny
     | Missing
+    | Aligned
     | Call
     | Arithmetic
     | Negative
@@ -175,7 +183,7 @@ def children(node: Node) -> tuple[Node, ...]:
             return node.arguments
         case Arithmetic() | Compare():
             return (node.left, node.right)
-        case Negative() | Not():
+        case Negative() | Not() | Aligned():
             return (node.operand,)
         case Logic():
             return node.operands

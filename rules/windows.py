@@ -1,8 +1,8 @@
 """Windows over a series, kept point by point: buffers of points and the statistics that ride on them.
 
-A window heals: after a 1e20, a NaN or an infinity has left it, its statistics are those of the points that remain,
-because a running sum that has lost its precision is summed again. Buffers are left-open and right-closed, and end at
-the series' own furthest point, never at a global clock.
+A window heals: after a 1e20, a NaN or an infinity has left it, its statistics are those of the points that
+remain, because a running sum that has lost its precision is summed again. Buffers are left-open and right-
+closed, and end at the series' own furthest point, never at a global clock.
 """
 
 from __future__ import annotations
@@ -92,8 +92,8 @@ class PointBuffer(Buffer):
 class SpanBuffer(Buffer):
     """The finite points of the last `size` steps or seconds: position in (end - size, end].
 
-    `end` is the furthest position seen. Where a series goes back (two writers of one tag), points stay in order of
-    arrival, and leave when everything before them has left.
+    `end` is the furthest position seen. Where a series goes back (two writers of one tag), points stay in
+    order of arrival, and leave when everything before them has left.
     """
 
     __slots__ = ("by_time", "end", "size", "start")
@@ -130,17 +130,24 @@ class SpanBuffer(Buffer):
 
 
 _LOSS = 1e-4
-"""A sum that has shrunk below this share of its greatest extent since it was last summed has lost precision."""
+"""A sum that has shrunk below this share of its greatest extent since it was last summed has lost precision.
+"""
 
 
 class Sums:
     """Mean, sum and standard deviation by running sums about a centre, summed again before precision is lost.
 
-    The sums are of the distances from `centre`, a value the window has held. Each time they are summed again the
-    centre becomes the window's mean, so a small spread around a large level keeps its digits.
+    The sums are of the distances from `centre`, a value the window has held. Each time they are summed
+    again the centre becomes the window's mean, so a small spread around a large level keeps its digits.
     """
 
     __slots__ = ("_centre", "_extent", "_s1", "_s2", "_since", "_values")
+
+    _centre: float
+    _extent: float
+    _s1: float
+    _s2: float
+    _since: int
 
     def __init__(self, values: deque[float]) -> None:
         self._values = values
@@ -179,9 +186,10 @@ class Sums:
         n = len(self._values)
         # NaN (infinity less infinity) and infinity fail the comparison, and are summed again.
         spread = self._s2 - self._s1 * self._s1 / n if n else 0.0
-        if not (spread >= _LOSS * self._extent and self._extent < INF) or self._since > n + 64:
-            if self._extent != 0.0 or self._s1 != 0.0 or self._since > n + 64:
-                self._again()
+        precise = spread >= _LOSS * self._extent and self._extent < INF
+        constant = self._extent == 0.0 and self._s1 == 0.0
+        if not (precise or constant) or self._since > n + 64:
+            self._again()
         return n
 
     def mean(self) -> float:

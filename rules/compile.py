@@ -1,0 +1,310 @@
+"""From a set of rules to a program: all expressions parsed and checked, and every problem told at once.
+
+A program knows nothing of any run: metrics are still names, and an `each` rule is one rule. It can be
+shared by all runs; what is a run's own lives in its `Evaluator`.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from rules.expr import Fault, Scope, parse
+from rules.functions import Kind
+from rules.schema import RuleSet, RuleSpec
+from rules.source import Problem, RuleErrors
+from rules.tree import Call, Metric, Node, walk
+
+MAX_ALIAS_NESTING = 4
+
+MESSAGE_NAMES = frozenset(
+    {
+        "age",
+        "attempt",
+        "key",
+        "limit",
+        "onset",
+        "rule",
+        "run",
+        "run_step",
+        "severity",
+        "step",
+        "tag",
+        "value",
+        "wall",
+    }
+)
+"""What a message may name besides metrics, lets, params and captures."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One of the things a metric may be in a run: an exact tag, or an expression over other metrics and
+    tags.
+    """
+
+    text: str
+    tree: Node | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """A metric's candidates in order of preference. `same_step`: its inputs join at equal steps only."""
+
+    candidates: tuple[Candidate, ...]
+    same_step: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """The pattern of an `each` rule: `*` within a part of a tag, `**` across parts, `{name}` captures a
+    part.
+    """
+
+    text: str
+    regex: re.Pattern[str]
+    captures: tuple[str, ...]
+    has_wildcards: bool
+
+    def match(self, tag: str) -> dict[str, str] | None:
+        """The captures of a tag that fits, or None. The sentinel's own probes fit only patterns that name
+        them.
+        """
+        if tag.startswith("sys/") and not self.text.startswith("sys/"):
+            return None
+        found = self.regex.fullmatch(tag)
+        return found.groupdict() if found else None
+
+    def label(self, tag: str, captures: Mapping[str, str]) -> str:
+        """What tells an instance from its sisters: its captures, or the whole tag where they are not all of
+        it.
+        """
+        return tag if self.has_wildcards or not captures else ",".join(captures.values())
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledRule:
+    """One rule, parsed.
+
+    Attributes:
+        order: its place among the rules; verdicts of one tick come in this order.
+        expr, clear, recovered: its conditions; `recovered` is its ladder's.
+        pattern: of an `each` rule.
+        named: the metrics and lets that its messages may name.
+        params: the numbers behind p.name, by bare name.
+        timed: whether its answer changes between points.
+    """
+
+    order: int
+    spec: RuleSpec
+    expr: Node
+    clear: Node | None
+    recovered: Node | None
+    pattern: Pattern | None
+    named: tuple[tuple[str, Node], ...]
+    params: Mapping[str, float]
+    timed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """Everything parsed: what a program is made of."""
+
+    rules: tuple[CompiledRule, ...]
+    metrics: Mapping[str, Alias] = field(default_factory=dict)
+
+
+def compile_all(rules: RuleSet) -> Compiled:
+    """Parse and check every expression.
+
+    Raises:
+        RuleErrors: with all problems of all rules, each with its file, line and column.
+    """
+    compiler = _Compiler(rules)
+    metrics = {name: compiler.alias(name) for name in rules.metrics}
+    compiler.check_nesting(metrics)
+    compiled = tuple(compiler.rule(order, spec) for order, spec in enumerate(rules.rules) if spec.enabled)
+    if compiler.problems:
+        raise RuleErrors(compiler.problems)
+    return Compiled(compiled, metrics)
+
+
+class _Compiler:
+    """Collects problems while it parses."""
+
+    def __init__(self, rules: RuleSet) -> None:
+        self._set = rules
+        self.problems: list[Problem] = []
+
+    def alias(self, name: str) -> Alias:
+        """A metric's candidates."""
+        spec = self._set.metrics[name]
+        scope = Scope(metrics=self._set.metrics, params=self._set.params.get("", {}))
+        where = self._set.where(f"metrics.{name}")
+        found: list[Candidate] = []
+        for text in spec.any:
+            if text.startswith("="):
+                tree = self._parse(text[1:], scope, "num", where, f"metrics.{name}")
+                found.append(Candidate(text, tree))
+            else:
+                found.append(Candidate(text))
+        return Alias(tuple(found), spec.align == "step")
+
+    def check_nesting(self, metrics: Mapping[str, Alias]) -> None:
+        """Expressions over metrics may be nested, but not for ever."""
+        for name in metrics:
+            depth = _nesting(name, metrics)
+            if depth > MAX_ALIAS_NESTING:
+                where = self._set.where(f"metrics.{name}")
+                self._problem(
+                    where,
+                    f"metrics.{name}: nested deeper than {MAX_ALIAS_NESTING}",
+                    "does the metric name itself?",
+                )
+
+    def rule(self, order: int, spec: RuleSpec) -> CompiledRule:
+        """One rule; where parts are faulty the result only keeps the checking going."""
+        pattern = self._pattern(spec)
+        namespace = spec.name.rpartition("/")[0]
+        params = {**self._set.params.get("", {}), **self._set.params.get(namespace, {})}
+        scope = Scope(
+            metrics=self._set.metrics,
+            params=params,
+            lets=spec.let,
+            each=pattern is not None,
+            captures=pattern.captures if pattern else (),
+        )
+        lets = {
+            name: self._parse(
+                text, scope, None, self._set.where(spec.name, f"let.{name}"), f"{spec.name}.let.{name}"
+            )
+            for name, text in spec.let.items()
+        }
+        expr = self._condition(spec, "expr", spec.expr, scope)
+        clear = self._condition(spec, "clear", spec.clear, scope) if spec.clear else None
+        recovered = self._recovery(spec, scope)
+        self._messages(spec, scope)
+        conditions = [expr, *(tree for tree in (clear, recovered) if tree is not None)]
+        metrics = dict.fromkeys(
+            [part.name for tree in conditions for part in walk(tree) if isinstance(part, Metric)]
+            + [name for name in _fields(spec) if name in self._set.metrics and name not in lets]
+        )
+        named = {**{name: Metric(name) for name in metrics}, **lets}
+        timed = any(isinstance(part, Call) and part.row.timed for tree in conditions for part in walk(tree))
+        return CompiledRule(order, spec, expr, clear, recovered, pattern, tuple(named.items()), params, timed)
+
+    def _condition(self, spec: RuleSpec, part: str, text: str, scope: Scope) -> Node:
+        return self._parse(text, scope, "bool", self._set.where(spec.name, part), f"{spec.name}.{part}")
+
+    def _recovery(self, spec: RuleSpec, scope: Scope) -> Node | None:
+        ladder = self._set.ladders.get(spec.ladder or "notify")
+        if ladder is None or ladder.recovered_when is None:
+            return None
+        where = self._set.where(f"ladders.{spec.ladder}")
+        return self._parse(
+            ladder.recovered_when, scope, "bool", where, f"ladders.{spec.ladder}.recovered_when"
+        )
+
+    def _pattern(self, spec: RuleSpec) -> Pattern | None:
+        if spec.each is None:
+            return None
+        try:
+            return compile_pattern(spec.each)
+        except ValueError as error:
+            self._problem(self._set.where(spec.name, "each"), f"{spec.name}.each: {error}")
+            return compile_pattern("**")
+
+    def _messages(self, spec: RuleSpec, scope: Scope) -> None:
+        """A message that names something unknown would fail when it is needed most."""
+        known = {*scope.metrics, *scope.params, *scope.lets, *scope.captures, *MESSAGE_NAMES}
+        if scope.each:
+            known.add("x")
+        for part in ("summary", "why", "try_"):
+            shown = part.rstrip("_")
+            where = self._set.where(spec.name, shown)
+            try:
+                unknown = [name for name in fields(getattr(spec, part)) if name not in known]
+            except ValueError as error:
+                self._problem(where, f"{spec.name}.{shown}: {error}", "write {{ and }} for braces")
+                continue
+            for name in unknown:
+                self._problem(where, f"{spec.name}.{shown}: nothing is named {{{name}}}", _near(name, known))
+
+    def _parse(self, text: str, scope: Scope, expect: Kind | None, where: str, part: str) -> Node:
+        tree, faults = parse(text, scope, expect)
+        for fault in faults:
+            self.problems.append(_problem(where, part, text, fault))
+        return tree
+
+    def _problem(self, where: str, what: str, hint: str = "") -> None:
+        self.problems.append(Problem(where, what, hint))
+
+
+def compile_pattern(text: str) -> Pattern:
+    """Read the pattern of an `each` rule.
+
+    Raises:
+        ValueError: a brace is open, or a capture is no name or is there twice.
+    """
+    parts: list[str] = []
+    captures: list[str] = []
+    for token in re.split(r"(\*\*|\*|\{[^{}]*\})", text):
+        if token == "**":  # noqa: S105  # a wildcard, not a password
+            parts.append(".*")
+        elif token == "*":  # noqa: S105  # as above
+            parts.append("[^/]*")
+        elif token.startswith("{") and token.endswith("}"):
+            name = token[1:-1]
+            if not name.isidentifier() or name in captures:
+                raise ValueError(f"the capture {token} must be a name, and be there once")
+            captures.append(name)
+            parts.append(f"(?P<{name}>[^/]+)")
+        elif "{" in token or "}" in token:
+            raise ValueError(f"a brace is open in {text!r}")
+        else:
+            parts.append(re.escape(token))
+    return Pattern(text, re.compile("".join(parts)), tuple(captures), "*" in text)
+
+
+def fields(template: str) -> Iterator[str]:
+    """The names in a message's braces.
+
+    Raises:
+        ValueError: the braces do not match, or a field has an attribute or an index.
+    """
+    for _, name, _, _ in string.Formatter().parse(template):
+        if name is None:
+            continue
+        if not name.isidentifier():
+            raise ValueError(f"{{{name}}} is no plain name")
+        yield name
+
+
+def _fields(spec: RuleSpec) -> Iterator[str]:
+    for template in (spec.summary, spec.why, spec.try_):
+        try:
+            yield from fields(template)
+        except ValueError:
+            return  # told by _messages
+
+
+def _problem(where: str, part: str, text: str, fault: Fault) -> Problem:
+    return Problem(where, f"{part}: {fault.what}", fault.hint, " ".join(text.splitlines()), fault.span)
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    import difflib  # noqa: PLC0415  # only when something is wrong
+
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean '{{{near[0]}}}'?" if near else "name a metric, let, param or capture"
+
+
+def _nesting(name: str, metrics: Mapping[str, Alias], depth: int = 0) -> int:
+    """How many expressions deep a metric goes; a cycle counts as one too many."""
+    if depth > MAX_ALIAS_NESTING or name not in metrics:
+        return depth
+    trees = [candidate.tree for candidate in metrics[name].candidates if candidate.tree is not None]
+    inner = {part.name for tree in trees for part in walk(tree) if isinstance(part, Metric)}
+    return max((_nesting(other, metrics, depth + 1) for other in inner), default=depth)

@@ -1,0 +1,492 @@
+"""The evaluator: points in, verdicts out. One per run; live, replay, scenario tests and gates all use it.
+
+Nothing depends on when or in what pieces points arrive, only on their order: ticks close by the points' own
+steps and wall times. The quiet path (a point that breaches nothing) allocates nothing and looks up one dict
+entry.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from rules.closures import Builder
+from rules.compile import Alias, Compiled, CompiledRule, compile_all
+from rules.deciders import Decider, decider
+from rules.fits import NAN
+from rules.progress import Progress
+from rules.schema import RuleSet, RuleSpec
+from rules.series import Sample
+from rules.store import Answer, Reading, Series, StepAny
+from rules.tree import (
+    Aligned,
+    Arithmetic,
+    Call,
+    Choice,
+    Compare,
+    Each,
+    Logic,
+    Metric,
+    Missing,
+    Negative,
+    Node,
+    Not,
+    Tag,
+    children,
+    kind,
+    walk,
+)
+from rules.verdict import Condition, Mark, Verdict
+
+TICK_GAP = 2.0
+"""Seconds without a point that close a tick."""
+MAX_FAILURES = 3
+MAX_INSTANCES = 20_000
+
+Verdicts = list[tuple[str, Verdict]]
+
+
+class Program:
+    """All rules, parsed and checked; makes an evaluator for each run."""
+
+    def __init__(self, compiled: Compiled) -> None:
+        self.rules: tuple[CompiledRule, ...] = compiled.rules
+        self.metrics: Mapping[str, Alias] = compiled.metrics
+        self.has_timers = any(rule.timed for rule in self.rules)
+
+    def evaluator(self) -> Evaluator:
+        """A new run's evaluator."""
+        return Evaluator(self)
+
+
+def compile_rules(rules: RuleSet) -> Program:
+    """Make a program.
+
+    Raises:
+        RuleErrors: with all problems of all rules.
+    """
+    return Program(compile_all(rules))
+
+
+class Instance:
+    """One rule in one run, or one tag's share of an `each` rule."""
+
+    __slots__ = (
+        "answer", "captures", "clear", "decide", "driver", "failures", "inputs", "key",
+        "lazy", "named", "order", "recovered", "rule", "tag", "trees", "waiting",
+    )  # fmt: skip
+
+    answer: Answer
+    clear: Answer | None
+    recovered: Answer | None
+    driver: Series
+
+    def __init__(self, rule: CompiledRule, key: str, tag: str | None, captures: dict[str, str]) -> None:
+        self.rule = rule
+        self.key = key
+        self.tag = tag
+        self.captures = captures
+        self.order = (rule.order, key)
+        self.trees: tuple[Node | None, ...] = ()
+        self.inputs: tuple[Series, ...] = ()
+        self.named: dict[str, Reading] = {}
+        self.decide: Decider | None = None
+        self.lazy = False
+        self.waiting = True
+        self.failures = 0
+
+
+class _Tick:
+    """The points of one source that belong together, while they still come."""
+
+    __slots__ = ("dirty", "fresh", "number", "step", "wall")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.step: int | None = None
+        self.wall = -math.inf
+        self.dirty: set[Instance] = set()
+        self.fresh = False
+
+
+class Evaluator:
+    """One run's series, windows and rule instances.
+
+    Attributes:
+        watching: keys to be reported at every evaluation, whatever it says; the caller keeps it.
+        probation: keys for which recovery is evaluated; the caller keeps it.
+        errors: key to the last failure of a rule that failed; after three it is evaluated no more.
+    """
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.watching: set[str] = set()
+        self.probation: set[str] = set()
+        self.errors: dict[str, str] = {}
+        self._reached = -1
+        self._series: dict[str, Series] = {}
+        self._any = StepAny(self._series)
+        self._first_wall = NAN
+        self._last_wall = -math.inf
+        self._progress = Progress()
+        self._builder = Builder(self._series, self._any, lambda: self._first_wall)
+        self._ticks: dict[int, _Tick] = {}
+        self._numbers = 0
+        self._new_tags: list[str] = []
+        self._metrics: dict[str, tuple[str, Node]] = {}
+        self._instances: dict[str, Instance] = {}
+        self._timed: list[Instance] = []
+        for rule in program.rules:
+            if rule.pattern is None:
+                self._add(Instance(rule, rule.spec.name, None, {}))
+        for instance in self._instances.values():
+            self._build(instance)
+        self._builder.attached.clear()
+
+    @property
+    def has_timers(self) -> bool:
+        """Whether some rule's answer changes between points."""
+        return self.program.has_timers
+
+    @property
+    def run_step(self) -> int:
+        """The greatest step that any series has logged; 0 before the first."""
+        return max(self._reached, 0)
+
+    # Points
+
+    def feed(self, samples: Iterable[Sample], source: int = 0, *, judge: bool = True) -> Verdicts:
+        """Take points in, in order of arrival, and judge every tick that they close.
+
+        Args:
+            samples: (tag, step, wall time, value).
+            source: which file they come from; ticks are of one source.
+            judge: False only fills windows.
+        """
+        out: Verdicts = []
+        tick = self._ticks.get(source)
+        if tick is None:
+            self._numbers += 1
+            tick = self._ticks[source] = _Tick(self._numbers)
+        get, step_any, watching = self._series.get, self._any, self.watching
+        number, at, last, dirty, run_step = tick.number, tick.step, tick.wall, tick.dirty, self._reached
+        for tag, step, wall, value in samples:
+            series = get(tag)
+            if step != at or wall - last > TICK_GAP or (series is not None and series.tick == number):
+                if dirty or tick.fresh or watching:
+                    tick.wall = last
+                    self._close(tick, out, judge=judge)
+                self._numbers = number = self._numbers + 1
+                tick.number = number
+                at = step
+            if series is None:
+                series = self._appear(tag, wall)
+                tick.fresh = True
+            series.tick = number
+            if step != series.step:
+                series.step = step
+                series.arrivals.append(wall)
+            series.wall = wall
+            series.value = value
+            series.count += 1
+            if step > run_step and not series.probe:
+                self._reached = run_step = step
+                self._progress.advance(step, wall, last if last > -math.inf else self._last_wall)
+                step_any.tick = number
+                step_any.take(step, wall, float(step))
+                if step_any.rules:
+                    dirty.update(step_any.rules)
+            last = wall
+            if value - value == 0.0:  # finite, in one subtraction
+                for push in series.pushes:
+                    push(step, wall, value)
+            else:
+                for push in series.skips:
+                    push(step, wall, value)
+                dirty.update(series.alarms)
+            if series.rules:
+                dirty.update(series.rules)
+        tick.step, tick.wall = at, last
+        self._last_wall = last
+        return out
+
+    def flush(self, *, judge: bool = True) -> Verdicts:
+        """Close every open tick: the file ends, or two seconds have gone by."""
+        out: Verdicts = []
+        for tick in self._ticks.values():
+            if tick.step is not None:
+                self._close(tick, out, judge=judge)
+                tick.step = None
+        return out
+
+    def timer(self, now: float) -> Verdicts:
+        """Evaluate the rules whose answer changes between points, as of `now`."""
+        out: Verdicts = []
+        for instance in self._timed:
+            self._judge(instance, now, out)
+        return out
+
+    def _close(self, tick: _Tick, out: Verdicts, *, judge: bool) -> None:
+        dirty = tick.dirty
+        if tick.fresh:
+            tick.fresh = False
+            dirty.update(self._settle())
+        if judge:
+            if self.watching:
+                dirty.update(self._lazy_ones(tick))
+            now = tick.wall
+            before = len(out)
+            for instance in dirty:
+                self._judge(instance, now, out)
+            if len(out) - before > 1:
+                out[before:] = sorted(out[before:], key=lambda pair: self._instances[pair[0]].order)
+        dirty.clear()
+
+    def _lazy_ones(self, tick: _Tick) -> list[Instance]:
+        """Instances that are passed over while quiet, but must be seen to end once they are not."""
+        found = [self._instances[key] for key in self.watching if key in self._instances]
+        return [
+            instance
+            for instance in found
+            if instance.lazy
+            and any(series is self._any or series.tick == tick.number for series in instance.inputs)
+        ]
+
+    def _judge(self, instance: Instance, now: float, out: Verdicts) -> None:
+        try:
+            answer = instance.answer(now)
+            if answer is True or instance.key in self.watching or (answer is None and _fires_blind(instance)):
+                out.append((instance.key, self._verdict(instance, now, answer=answer)))
+        except (ArithmeticError, ValueError, LookupError, TypeError) as error:
+            self._failed(instance, error)
+
+    def _verdict(self, instance: Instance, now: float, *, answer: bool | None) -> Verdict:
+        no_data = instance.rule.spec.no_data
+        if answer is None and no_data != "hold":
+            answer = no_data == "fire"
+        if instance.decide is None:
+            self._builder.driver = instance.driver
+            tree = instance.trees[0]
+            assert tree is not None
+            instance.decide = decider(self._builder, tree)
+        value, limit = instance.decide(now)
+        cleared = None if answer is None else not answer
+        if instance.clear is not None:
+            cleared = instance.clear(now)
+        recovered = None
+        if instance.recovered is not None and instance.key in self.probation:
+            recovered = instance.recovered(now)
+        driver = instance.driver
+        condition = Condition.UNKNOWN if answer is None else Condition.BREACH if answer else Condition.OK
+        at = Mark(driver.step, now, driver.count, self.run_step)
+        return Verdict(condition, cleared, recovered, value, limit, at)
+
+    def _failed(self, instance: Instance, error: Exception) -> None:
+        """A rule that fails must not end the watch over the others."""
+        instance.failures += 1
+        self.errors[instance.key] = f"{type(error).__name__}: {error}"
+        if instance.failures >= MAX_FAILURES:
+            instance.answer = lambda _now: None
+
+    # Tags and names
+
+    def _appear(self, tag: str, wall: float) -> Series:
+        series = self._series[tag] = Series(tag)
+        self._new_tags.append(tag)
+        if math.isnan(self._first_wall):
+            self._first_wall = wall
+        return series
+
+    def _settle(self) -> list[Instance]:
+        """Let new tags take effect: metrics resolve, instances appear; the open ticks' points are handed to
+        them.
+        """
+        new, self._new_tags = self._new_tags, []
+        for name in self.program.metrics:
+            self._resolve_metric(name)
+        for rule in self.program.rules:
+            for tag in new if rule.pattern is not None else ():
+                self._instantiate(rule, tag)
+        built = [
+            instance for instance in self._instances.values() if instance.waiting and self._build(instance)
+        ]
+        self._hand_on()
+        return [instance for instance in built if not instance.lazy or _has_alarm(instance)]
+
+    def _hand_on(self) -> None:
+        """Give what was just attached the point that its series has had in a tick that is still open."""
+        attached, self._builder.attached = self._builder.attached, []
+        open_ticks = {tick.number for tick in self._ticks.values()}
+        late = [
+            (push, series.step, series.wall, series.value)
+            for series, push, for_finite in attached
+            if series.tick in open_ticks and math.isfinite(series.value) is for_finite
+        ]
+        for push, step, wall, value in late:
+            push(step, wall, value)
+
+    def _instantiate(self, rule: CompiledRule, tag: str) -> None:
+        assert rule.pattern is not None
+        captures = rule.pattern.match(tag)
+        if captures is None:
+            return
+        key = f"{rule.spec.name}[{rule.pattern.label(tag, captures)}]"
+        if len(self._instances) >= MAX_INSTANCES:
+            self.errors[rule.spec.name] = (
+                f"more than {MAX_INSTANCES} instances; {tag!r} is not watched by this rule"
+            )
+            return
+        self._add(Instance(rule, key, tag, captures))
+
+    def _add(self, instance: Instance) -> None:
+        self._instances[instance.key] = instance
+        if instance.rule.timed:
+            self._timed.append(instance)
+
+    def _resolve_metric(self, name: str) -> Node | None:
+        """What a metric is in this run; the first candidate that exists sticks."""
+        if name in self._metrics:
+            return self._metrics[name][1]
+        alias = self.program.metrics.get(name)
+        for candidate in alias.candidates if alias else ():
+            if candidate.tree is None:
+                tree: Node = Tag(candidate.text) if candidate.text in self._series else Missing()
+            else:
+                tree = self._resolve(candidate.tree)
+            if not any(isinstance(part, Missing) for part in walk(tree)):
+                assert alias is not None
+                if alias.same_step and not isinstance(tree, Tag):
+                    tree = Aligned(tree)
+                self._metrics[name] = (candidate.text, tree)
+                return tree
+        return None
+
+    def _resolve(self, node: Node, tag: str | None = None, captures: Mapping[str, str] | None = None) -> Node:
+        """A tree with its names replaced by this run's tags; what is not there (yet) is Missing."""
+        match node:
+            case Metric():
+                return self._resolve_metric(node.name) or Missing()
+            case Each():
+                return Tag(tag) if tag is not None else Missing()
+            case Tag():
+                name = node.name
+                for capture, text in (captures or {}).items():
+                    name = name.replace(f"{{{capture}}}", text)
+                return Tag(name) if name in self._series else Missing()
+        parts = [self._resolve(child, tag, captures) for child in children(node)]
+        match node:
+            case Call():
+                return replace(node, arguments=tuple(parts))
+            case Logic():
+                return replace(node, operands=tuple(parts))
+            case Arithmetic() | Compare():
+                return replace(node, left=parts[0], right=parts[1])
+            case Negative() | Not():
+                return replace(node, operand=parts[0])
+            case Choice():
+                return Choice(*parts)
+            case _:
+                return node
+
+    def _build(self, instance: Instance) -> bool:
+        """(Re)make an instance's closures; False if nothing has changed since the last time."""
+        rule, builder = instance.rule, self._builder
+        trees = tuple(
+            tree and self._resolve(tree, instance.tag, instance.captures)
+            for tree in (rule.expr, rule.clear, rule.recovered, *(node for _, node in rule.named))
+        )
+        if trees == instance.trees:
+            return False
+        instance.trees = trees
+        instance.waiting = any(isinstance(part, Missing) for tree in trees if tree for part in walk(tree))
+        expr, clear, recovered, *named = trees
+        assert expr is not None
+        conditions = [tree for tree in (expr, clear, recovered) if tree is not None]
+        inputs = list(dict.fromkeys(series for tree in conditions for series in builder.inputs(tree)))
+        instance.inputs = tuple(inputs)
+        own = self._series.get(instance.tag) if instance.tag is not None else None
+        instance.driver = builder.driver = own or (inputs[0] if inputs else self._any)
+        instance.answer = builder.truth(expr)
+        instance.clear = builder.truth(clear) if clear is not None else None
+        instance.recovered = builder.truth(recovered) if recovered is not None else None
+        instance.decide = None
+        instance.named = {
+            name: builder.number(tree)
+            for (name, _), tree in zip(rule.named, named, strict=True)
+            if tree is not None and kind(tree) == "num"
+        }
+        self._subscribe(instance, expr)
+        return True
+
+    def _subscribe(self, instance: Instance, expr: Node) -> None:
+        """Have the instance judged when its inputs get points; lazily where a quiet answer is certain
+        without it.
+        """
+        match expr:
+            case Not(Call("is_finite", (Tag(name),))) | Call("is_nan", (Tag(name),)):
+                instance.lazy = True
+                series = self._series[name]
+                if instance not in series.alarms:
+                    series.alarms = (*series.alarms, instance)
+            case Call("stale" | "absent"):
+                instance.lazy = True  # a point makes it young: only the timer can find it old
+            case _:
+                for series in instance.inputs:
+                    if instance not in series.rules:
+                        series.rules = (*series.rules, instance)
+
+    # What the caller asks
+
+    def rule(self, key: str) -> RuleSpec:
+        """The rule of a key."""
+        return self._instances[key].rule.spec
+
+    def captures(self, key: str) -> dict[str, str]:
+        """The captures of an `each` rule's instance, with its tag under "tag"; empty for other rules."""
+        instance = self._instances[key]
+        return {} if instance.tag is None else {"tag": instance.tag, **instance.captures}
+
+    def keys(self) -> list[str]:
+        """Every rule instance that exists in this run."""
+        return list(self._instances)
+
+    def names(self, key: str, now: float | None = None) -> dict[str, float | None]:
+        """Every metric, let and param that a rule's messages may name, as of the last point (or `now`)."""
+        instance = self._instances[key]
+        at = self._last_wall if now is None else now
+        found: dict[str, float | None] = dict(instance.rule.params)
+        if instance.tag is not None:
+            found["x"] = self._series[instance.tag].value
+        for name, reading in instance.named.items():
+            try:
+                value = reading(at)
+            except ArithmeticError:
+                value = NAN
+            found[name] = None if math.isnan(value) else value
+        return found
+
+    def resolution(self) -> dict[str, str | None]:
+        """What each metric is in this run: a tag, or "=expression"; None while it is unresolved."""
+        return {
+            name: self._metrics[name][0] if name in self._metrics else None for name in self.program.metrics
+        }
+
+    def run_step_at(self, wall_time: float) -> int:
+        """The greatest run step logged at or before a wall time; 0 if none."""
+        return self._progress.step_at(wall_time)
+
+    def wall_at(self, run_step: int) -> float | None:
+        """The last wall time at which the run step was at most `run_step`: what a rewind keeps. None: all
+        of it.
+        """
+        return self._progress.wall_at(run_step)
+
+
+def _fires_blind(instance: Instance) -> bool:
+    return instance.rule.spec.no_data == "fire"
+
+
+def _has_alarm(instance: Instance) -> bool:
+    """Whether a lazy instance's own series ends in a value that it must see."""
+    return any(not math.isfinite(series.value) for series in instance.inputs)

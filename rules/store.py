@@ -1,0 +1,154 @@
+"""The series of one run: what its tags have last logged, who wants their points, and series made from others.
+
+A point is pushed to everything that rides on a series as it arrives, once. Inner windows are attached
+before the series made from them, so a derived series always sees windows that hold the point it stands for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any, TypeAlias
+
+from rules.fits import NAN
+
+Push: TypeAlias = Callable[[int, float, float], None]
+Reading: TypeAlias = Callable[[float], float]
+"""A number at a moment (`now`, seconds since the epoch); NaN is unknown."""
+Answer: TypeAlias = Callable[[float], bool | None]
+"""A condition at a moment; None is unknown."""
+
+FRESH_FOR = 600.0
+"""Seconds for which a value is fresh at least; ten median gaps when that is longer."""
+GAPS_KEPT = 129
+PROBES = "sys/"
+"""Tags of the sentinel's own measurements; they do not tell that the trainer is alive."""
+
+
+class Series:
+    """One tag of a run.
+
+    Attributes:
+        name: the tag.
+        step, wall, value: the last point; NaN before there is one.
+        count: points seen, finite or not.
+        tick: number of the tick in which the last point came.
+        pushes: who takes finite points. skips: who must know of the others.
+        rules: the rule instances to judge when a point has come.
+        alarms: those to judge only when it is NaN or infinite.
+        probe: whether the sentinel measured it.
+    """
+
+    __slots__ = (
+        "alarms",
+        "arrivals",
+        "count",
+        "name",
+        "probe",
+        "pushes",
+        "rules",
+        "skips",
+        "step",
+        "tick",
+        "value",
+        "wall",
+    )
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.step = -1
+        self.wall = -math.inf
+        self.value = NAN
+        self.count = 0
+        self.tick = -1
+        self.pushes: tuple[Push, ...] = ()
+        self.skips: tuple[Push, ...] = ()
+        self.rules: tuple[Any, ...] = ()
+        self.alarms: tuple[Any, ...] = ()
+        self.probe = name.startswith(PROBES)
+        self.arrivals: deque[float] = deque(maxlen=GAPS_KEPT)
+
+    def gap(self) -> float:
+        """Median seconds between distinct steps, of the last 128; 0 before there are two."""
+        walls = list(self.arrivals)
+        gaps = sorted(b - a for a, b in pairwise(walls))
+        return gaps[len(gaps) // 2] if gaps else 0.0
+
+    def is_old(self, now: float) -> bool:
+        """Whether the last point no longer says how things are."""
+        return now - self.wall > max(FRESH_FOR, 10 * self.gap())
+
+    def latest(self) -> float:
+        """Wall time of the last point."""
+        return self.wall
+
+    def take(self, step: int, wall: float, value: float) -> None:
+        """Take a point in and hand it on; `Evaluator.feed` does the same in line for tags."""
+        if step != self.step or not self.count:
+            self.arrivals.append(wall)
+        self.step, self.wall, self.value = step, wall, value
+        self.count += 1
+        for push in self.pushes if math.isfinite(value) else self.skips:
+            push(step, wall, value)
+
+
+class StepAny(Series):
+    """The run as a whole: a point whenever its greatest step has grown, as old as the newest of any tag."""
+
+    __slots__ = ("_tags",)
+
+    def __init__(self, tags: dict[str, Series]) -> None:
+        super().__init__("step_any")
+        self._tags = tags
+
+    def latest(self) -> float:
+        return max((series.wall for series in self._tags.values() if not series.probe), default=-math.inf)
+
+    def is_old(self, now: float) -> bool:
+        return now - self.latest() > max(FRESH_FOR, 10 * self.gap())
+
+
+class Derived(Series):
+    """A series made from others: it has a point when every input has a new one (the slowest decides).
+
+    Its step is the first input's, the driver's; its wall time the latest. Inputs on different axes so join by
+    arrival. With `same_step` only points of exactly equal steps make one.
+    """
+
+    __slots__ = ("_all", "_compute", "_inputs", "_same_step", "_waiting")
+
+    def __init__(self, inputs: Sequence[Series], compute: Reading, *, same_step: bool = False) -> None:
+        super().__init__("")
+        self._inputs = tuple(inputs)
+        self._compute = compute
+        self._same_step = same_step
+        self._all = (1 << len(self._inputs)) - 1
+        self._waiting = self._all
+
+    def arrival(self, index: int) -> Push:
+        """What input number `index` is to call when it has a point."""
+        if len(self._inputs) == 1:
+            return self._emit
+        rest = self._all & ~(1 << index)
+
+        def arrive(step: int, wall: float, value: float) -> None:
+            self._waiting &= rest
+            if not self._waiting:
+                self._emit(step, wall, value)
+
+        return arrive
+
+    def _emit(self, step: int, wall: float, value: float) -> None:  # noqa: ARG002  # the shape of every push
+        inputs = self._inputs
+        if self._same_step and any(series.step != step for series in inputs):
+            return
+        self._waiting = self._all
+        latest = max([series.wall for series in inputs]) if len(inputs) > 1 else wall
+        try:
+            made = self._compute(latest)
+        except ArithmeticError:
+            made = NAN  # out of the numbers' range is unknown, like any other value that cannot be had
+        self.tick = max([series.tick for series in inputs])
+        self.take(inputs[0].step, latest, made)
