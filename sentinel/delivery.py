@@ -2,8 +2,8 @@
 
 Three things pull against each other here. A story's messages must arrive in order, so a reply waits until the
 first message has a reference. A flood of warnings must not starve a critical alarm, so the gravest story that
-is ready goes first. And a message that always fails must not hold up the others, so whoever failed goes to the
-back until the channel has worked again, and who fails on a channel that works waits alone.
+is ready goes first. And a message that always fails must not hold up the others, so whoever failed goes to
+the back until the channel has worked again, and who fails on a channel that works waits alone.
 """
 
 from __future__ import annotations
