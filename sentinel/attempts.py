@@ -65,12 +65,10 @@ class Attempts:
     def _begin(self, first_void_step: int, wall: float) -> list[Step]:
         watch = self._judge.watch
         steps = self._judge.flush()
-        if watch.run_step < first_void_step and not watch.run_step:
-            return steps
-        to_step = min(first_void_step - 1, watch.run_step)
-        kept_until = watch.wall_at(to_step)
-        if kept_until is None:
-            kept_until = 0.0
+        if watch.run_step < 0:
+            return steps  # the first start: there is nothing to leave behind
+        to_step = max(0, min(first_void_step - 1, watch.run_step))
+        kept_until = wall if watch.run_step <= to_step else watch.wall_at(to_step) or 0.0
         self.rewinds.append(Rewind(len(self.rewinds) + 1, to_step, kept_until, wall))
         return steps + self._judge.rewind(to_step, wall, self._history(kept_until))
 

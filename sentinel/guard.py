@@ -103,13 +103,12 @@ class Parameter:
             raise ValueError(f'parameter {self.name!r} is a number or relative as "x0.3", not {wanted!r}')
         value = float(current) * float(factor[1]) if factor else wanted
         assert isinstance(value, (int, float))
-        if self.low is None or self.high is None or not self.low <= value <= self.high or math.isinf(value):
-            raise ValueError(f"parameter {self.name!r}: {value} lies outside [{self.low}, {self.high}]")
-        if self.integer and not factor and value != int(value):
+        whole = round(value) if self.integer and math.isfinite(value) else value
+        if self.integer and not factor and value != whole:
             raise ValueError(f"parameter {self.name!r} is a whole number, not {value}")
-        if not self.integer:
-            return float(value) if factor else value
-        return int(min(max(round(value), math.ceil(self.low)), math.floor(self.high)))
+        if self.low is None or self.high is None or not self.low <= whole <= self.high or math.isinf(whole):
+            raise ValueError(f"parameter {self.name!r}: {value} lies outside [{self.low}, {self.high}]")
+        return whole
 
     def declaration(self, current: Value) -> dict[str, Any]:
         """This parameter as trainer.json shows it."""
@@ -411,13 +410,13 @@ class Guard:
             return None  # taken back since the folder was listed
         except OSError as error:
             raise RefusalError(f"cannot be read: {error.strerror}") from error
-        with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor, opened with flags that pathlib lacks
+        try:
             found = os.fstat(descriptor)
             if not stat.S_ISREG(found.st_mode) or found.st_uid != self._uid:
-                raise RefusalError(
-                    f"the command is no file of uid {self._uid} (its owner is uid {found.st_uid})"
-                )
-            text = file.read(LARGEST_LETTER + 1)
+                raise RefusalError(f"no file of uid {self._uid}; its owner is uid {found.st_uid}")
+            text = os.read(descriptor, LARGEST_LETTER + 1)
+        finally:
+            os.close(descriptor)
         try:
             letter = json.loads(text) if len(text) <= LARGEST_LETTER else None
         except (ValueError, RecursionError):
@@ -443,7 +442,8 @@ class Guard:
             raise RefusalError(f"stale: it is for attempt {letter['if_attempt']}, this is {self.attempt}")
         if not self._wall() <= until:
             raise RefusalError(f"expired {self._wall() - until:.0f} s ago")
-        if target is not None and (not isinstance(target, str) or not target or Path(target).name != target):
+        plain = isinstance(target, str) and Path(target).name == target and target not in ("", "..")
+        if target is not None and not plain:
             raise RefusalError(f"to_checkpoint {target!r} is no name of a checkpoint")
         if verb == "rollback" and target is None and not isinstance(to_step, int):
             raise RefusalError("a rollback needs to_checkpoint or to_step")
@@ -591,7 +591,7 @@ def _write(
 
 def _boot_id() -> str:
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return Path("/proc/sys/kernel/random/boot_id").read_bytes().strip().decode()
     except OSError:
         return ""
 

@@ -86,7 +86,7 @@ class Judge:
         attempt: int = 0,
         attempt_began: int = 0,
     ) -> None:
-        self.watch = RunWatch(program, alerts)
+        self.watch = RunWatch(program, book.ladders, alerts)
         self.book = book
         self.climbs: dict[str, Climb] = {climb.key: climb for climb in climbs}
         self.ledger = ledger or Ledger()

@@ -1,0 +1,262 @@
+"""sentinel.toml to settings: every problem of every file at once, with its place.
+
+One file holds both what the rules are (merged with the packs it includes by `rules.schema`) and how the sentinel itself
+runs (the tables here). Anything neither knows is a problem: an ignored key would be a setting that is not in force.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from notifier.message import SEVERITIES
+from notifier.route import Route
+from rules.evaluate import Program, compile_rules
+from rules.schema import RuleFile, RuleSet, Severity, Span, build, nearest, validate
+from rules.source import Document, Problem, RuleErrors, parse
+from sentinel.actuator import Patience
+from sentinel.errors import ConfigError
+from sentinel.policy import Book
+
+DEFAULT_INCLUDE = ("pack:generic", "pack:td3")
+"""What is watched for where no file says otherwise."""
+
+_ALIASES = "_aliases"
+
+
+def _seconds(value: object) -> object:
+    span = Span.parse(value)
+    if span.unit != "seconds":
+        raise ValueError(f'{value!r}: this is a time; write "30s", "2m" or "1h"')
+    return span.amount
+
+
+Seconds = Annotated[float, BeforeValidator(_seconds)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RunTable(_Table):
+    """[run]: which folders are runs."""
+
+    logdir: Path = Path("runs")
+    match: tuple[str, ...] = ("*",)
+
+
+class TrainerTable(_Table):
+    """[trainer]: how long to wait for it."""
+
+    ack_timeout: Seconds = Patience().ack
+    work_timeout: Seconds = Patience().work
+    grace: Seconds = Patience().grace
+
+
+class StateTable(_Table):
+    """[state]: where the sentinel remembers."""
+
+    folder: Path | None = None
+
+
+class ConsoleTable(_Table):
+    """[notify.console]."""
+
+    enabled: bool = True
+    at_least: Severity = "info"
+    rules: tuple[str, ...] = ("*",)
+    runs: tuple[str, ...] = ("*",)
+
+
+class SlackTable(_Table):
+    """[notify.slack]: used where the variable named by `token_env` is set."""
+
+    channel: Annotated[str, Field(min_length=1)]
+    token_env: str = "SLACK_BOT_TOKEN"
+    at_least: Severity = "warning"
+    rules: tuple[str, ...] = ("*",)
+    runs: tuple[str, ...] = ("*",)
+    base_url: str | None = None
+
+
+class NotifyTable(_Table):
+    """[notify]: who is told."""
+
+    console: ConsoleTable = ConsoleTable()
+    slack: SlackTable | None = None
+
+
+class Service(_Table):
+    """What a file says beside its rules."""
+
+    mode: Literal["observe", "act"] = "observe"
+    include: tuple[str, ...] = ()
+    run: RunTable = RunTable()
+    trainer: TrainerTable = TrainerTable()
+    state: StateTable = StateTable()
+    notify: NotifyTable = NotifyTable()
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that was configured, checked.
+
+    Attributes:
+        service: how the sentinel runs. rules: what it watches for.
+    """
+
+    service: Service
+    rules: RuleSet
+
+    @cached_property
+    def program(self) -> Program:
+        """The rules, compiled.
+
+        Raises:
+            RuleErrors: an expression is wrong; `load` has raised it before.
+        """
+        return compile_rules(self.rules)
+
+    @cached_property
+    def book(self) -> Book:
+        """What the policy reads."""
+        return Book(self.rules.ladders, self.rules.remedies, self.rules.limits)
+
+    @property
+    def mode(self) -> Literal["observe", "act"]:
+        """Whether commands are sent or only told."""
+        return self.service.mode
+
+    @property
+    def logdir(self) -> Path:
+        """The folder of runs."""
+        return self.service.run.logdir
+
+    @property
+    def match(self) -> tuple[str, ...]:
+        """Patterns over run names; a run that matches none is left alone."""
+        return self.service.run.match
+
+    @property
+    def state_folder(self) -> Path | None:
+        """Where the sentinel remembers, if the file says so."""
+        return self.service.state.folder
+
+    @property
+    def patience(self) -> Patience:
+        """How long the trainer may take."""
+        table = self.service.trainer
+        return Patience(table.ack_timeout, table.work_timeout, table.grace)
+
+    @property
+    def routes(self) -> tuple[Route, ...]:
+        """Who is told what."""
+        notify = self.service.notify
+        tables: list[tuple[str, ConsoleTable | SlackTable]] = []
+        if notify.console.enabled:
+            tables.append(("console", notify.console))
+        if notify.slack is not None:
+            tables.append(("slack", notify.slack))
+        return tuple(Route(name, t.at_least, t.rules, t.runs) for name, t in tables)
+
+
+assert SEVERITIES == ("info", "warning", "critical", "fatal"), "rules and notifier name the same severities"
+
+
+def load(path: Path | None, packs: Sequence[str] = ()) -> Settings:
+    """Read a configuration file, or make one of packs alone.
+
+    Args:
+        path: sentinel.toml; None for the shipped defaults.
+        packs: names of packs; where given without a file, these alone are used.
+
+    Raises:
+        ConfigError: the file cannot be read.
+        RuleErrors: anything in it, or in what it includes, is wrong; all problems at once.
+    """
+    if path is None:
+        include = tuple(f"pack:{name}" for name in packs) or DEFAULT_INCLUDE
+        document = Document("defaults", {"include": include})
+    else:
+        document = parse(_read(path), str(path))
+        extra = [f"pack:{name}" for name in packs]
+        if extra:
+            document = Document(document.file, {**document.data, "include": [*document.data.get("include", ()), *extra]})
+    return _settle(document, path.parent if path is not None else Path())
+
+
+def _settle(document: Document, folder: Path) -> Settings:
+    own = {key: value for key, value in document.data.items() if key in Service.model_fields}
+    unknown = [k for k in document.data if k not in Service.model_fields and k not in RuleFile.model_fields]
+    problems = [
+        Problem(document.where((k,)), f"unknown key {k!r}", nearest(k, [*Service.model_fields, *RuleFile.model_fields]))
+        for k in unknown
+    ]
+    service, found = validate(Service, own, document)
+    problems += found
+    documents: list[tuple[str, Document]] = []
+    include = service.include if service is not None else tuple(own.get("include", ()))
+    for item in _with_aliases(include):
+        try:
+            documents += _included(item, folder, document)
+        except RuleErrors as error:
+            problems += error.problems
+    rest = {k: v for k, v in document.data.items() if k not in own and k not in unknown}
+    documents.append(("", Document(document.file, rest, document.positions)))
+    rules = _collect(problems, documents)
+    if rules is not None:
+        try:
+            compile_rules(rules)
+        except RuleErrors as error:
+            problems += error.problems
+    if problems or service is None or rules is None:
+        raise RuleErrors(problems)
+    return Settings(service, rules)
+
+
+def _collect(problems: list[Problem], documents: Sequence[tuple[str, Document]]) -> RuleSet | None:
+    try:
+        return build(documents)
+    except RuleErrors as error:
+        problems += error.problems
+        return None
+
+
+def _with_aliases(include: Sequence[str]) -> Iterator[str]:
+    """Every pack speaks in canonical names, so the aliases come first."""
+    if any(item.startswith("pack:") for item in include):
+        yield f"pack:{_ALIASES}"
+    yield from dict.fromkeys(include)
+
+
+def _included(item: str, folder: Path, document: Document) -> Iterator[tuple[str, Document]]:
+    where = document.where(("include",))
+    if item.startswith("pack:"):
+        name = item.removeprefix("pack:")
+        source = files("rules.packs") / f"{name}.toml"
+        if not source.is_file():
+            known = [p.name.removesuffix(".toml") for p in files("rules.packs").iterdir() if p.name.endswith(".toml")]
+            known = [name for name in known if not name.startswith("_")]
+            raise RuleErrors([Problem(where, f"no pack {name!r}", nearest(name, known))])
+        yield ("" if name == _ALIASES else name), parse(source.read_text(encoding="utf-8"), f"pack:{name}")
+        return
+    path = folder / item
+    try:
+        yield "", parse(_read(path), str(path))
+    except ConfigError as error:
+        raise RuleErrors([Problem(where, str(error))]) from error
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}; nothing was started") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 at byte {error.start}; nothing was started") from error
