@@ -68,6 +68,7 @@ def test_slack_keeps_the_contract(slack: SlackStub) -> None:
         fault("not UTF-8", Reply(body=b'{"ok": true, "ts": "\xff\xfe"}')),
         fault("ok without a message", Reply(body=b'{"ok": true}')),
         fault("the token echoed", refusal(TOKEN)),
+        fault("the token as a scope", refusal("missing_scope", needed=TOKEN), dead=True),
         fault("connection dropped", Reply(drop=True)),
         fault("no answer", Reply(hang=True)),
     ]
