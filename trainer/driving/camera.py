@@ -25,7 +25,7 @@ MOUNT_FORWARD, MOUNT_HEIGHT, FIELD_OF_VIEW = 2.0, 1.5, 90.0
 MAP_STEP = 0.1
 """m a pixel of the finest map."""
 MAP_LEVELS = 5
-"""Each level halves the one before: a far pixel sees the mean of what it covers, and thin lines do not flicker."""
+"""Each level halves the one before: far pixels see means, so thin lines do not flicker."""
 MAP_MARGIN = 30.0
 """m of grass painted round the lane; a camera that looks beyond sees the same grass."""
 
@@ -100,7 +100,7 @@ class Camera:
         self._forward = (forward + MOUNT_FORWARD).ravel().astype(np.float32)
         self._right = right.ravel().astype(np.float32)
 
-        # A pixel covers forward / focal metres across and much more along: its level is chosen between the two.
+        # A pixel covers forward / focal metres across and much more along: its level is between the two.
         cover = np.sqrt((forward / self.focal) * (forward**2 / (self.focal * MOUNT_HEIGHT)))
         level = np.clip(np.round(np.log2(cover / MAP_STEP)), 0, MAP_LEVELS - 1).astype(np.int64).ravel()
         self._scale = (1.0 / (MAP_STEP * 2.0**level)).astype(np.float32)

@@ -52,7 +52,7 @@ class DrivingEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         max_steps: steps after which an episode is truncated.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["rgb_array"]}  # noqa: RUF012  # gymnasium declares it so
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012  # gymnasium declares it so
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Lane geometry: a closed lane of straights and arcs, and the way between x, y and the lane's own coordinates.
+"""Lane geometry: a closed lane of straights and arcs; from x, y to the lane's own coordinates and back.
 
 The one fact to hold: coordinates are CARLA's. x points forward, y to the RIGHT, angles grow clockwise seen
 from above, so a positive lateral offset, a positive curvature and a positive steering angle all mean
@@ -42,7 +42,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class LanePoint:
-    """A place in the lane's coordinates: arc length (m), offset (m, right positive), lane direction there (rad)."""
+    """A place in lane coordinates: arc length (m), offset (m, right positive), lane direction (rad)."""
 
     arc_length: float
     lateral: float
@@ -77,13 +77,13 @@ class Lane:
         self._table = self.poses(np.arange(0.0, self.length + HORIZON, TABLE_STEP))[:, :2].copy()
 
     def poses(self, arc_length: Floats) -> Floats:
-        """Return x, y (m) and heading (rad) of the centreline: float64 [n, 3] for arc lengths [n] in m, any lap."""
+        """Return the centreline's x, y (m) and heading (rad): float64 [n, 3] for arc lengths [n], any lap."""
         s = np.mod(arc_length, self.length)
         index = np.searchsorted(self._starts, s, side="right") - 1
         curvature, x, y, heading = self._fields[index].T
         along = s - self._starts[index]
         half = 0.5 * curvature * along
-        # An arc's chord is along * sinc(half angle) long and points to heading + half angle; so is a straight's.
+        # An arc's chord is along * sinc(half) long and points to heading + half; so does a straight's.
         chord = along * np.sinc(half / np.pi)
         return np.stack(
             (x + chord * np.cos(heading + half), y + chord * np.sin(heading + half), heading + 2 * half),
@@ -91,7 +91,7 @@ class Lane:
         )
 
     def points(self, arc_length: Floats, lateral: Floats) -> Floats:
-        """Return x, y (m) of places in lane coordinates: float64 [n, 2] for arc lengths [n] and offsets [n] in m."""
+        """Return x, y of places in lane coordinates: float64 [n, 2] for arc lengths and offsets [n], m."""
         pose = self.poses(arc_length)
         normal = np.stack((-np.sin(pose[:, 2]), np.cos(pose[:, 2])), axis=1)
         places: Floats = pose[:, :2] + np.asarray(lateral)[:, None] * normal
@@ -127,16 +127,14 @@ class Lane:
         best, best_distance = None, math.inf
         for k in (index, index + 1 if index < last else 0, index - 1 if index > 0 else last):
             candidate, distance, inside = _project(self.segments[k], x, y)
-            if inside and k == index:
-                return candidate
             if distance < best_distance:
                 best, best_distance = candidate, distance
+            if inside and k == index:
+                break
         assert best is not None
-        return (
-            best
-            if best.arc_length < self.length
-            else LanePoint(best.arc_length - self.length, best.lateral, best.heading)
-        )
+        if best.arc_length < self.length:
+            return best
+        return LanePoint(best.arc_length - self.length, best.lateral, best.heading)
 
     def ahead(self, start: float, end: float) -> float:
         """Return the signed way in m along the lane from one arc length to another, the shorter way round."""

@@ -16,18 +16,21 @@ TARGET_SPEED = 8.0
 """m/s. Town traffic; 0.8 m a step of 0.1 s."""
 
 PROGRESS_PER_METRE = 3.0
+PROGRESS_CAP = 0.8
+"""m a step: the target speed's own way, so that speeding is not the cheapest way to a high return."""
 EFFICIENCY = 1.0
-LANE_KEEPING_LATERAL = 0.25
+LANE_KEEPING_LATERAL = 0.5
 """Per (m of offset)^2."""
-LANE_KEEPING_HEADING = 1.0
+LANE_KEEPING_HEADING = 2.0
 """Per rad of heading error."""
 COMFORT_LATERAL = 0.01
 """Per (m/s^2)^2 of lateral acceleration."""
 COMFORT_STEERING = 0.05
 """Per unit of change of the steering command, which spans [-1, 1]."""
-COLLISION = -10.0
-OFF_ROAD = -5.0
+COLLISION = -5.0
+OFF_ROAD = -3.0
 LANE_INVASION = -0.5
+"""Each is paid once, in the step in which it happens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +59,7 @@ def reward(facts: Facts, *, steering_change: float, off_road: bool) -> Reward:
     """
     safety = COLLISION * facts.collision + OFF_ROAD * off_road + LANE_INVASION * facts.lane_invasion
     return Reward(
-        # Capped at the target speed's own way, or speeding would be the cheapest way to a high return.
-        progress=PROGRESS_PER_METRE * min(facts.advance, 0.8),
+        progress=PROGRESS_PER_METRE * min(facts.advance, PROGRESS_CAP),
         safety=safety,
         lane_keeping=-LANE_KEEPING_LATERAL * facts.lateral**2
         - LANE_KEEPING_HEADING * abs(facts.heading_error),

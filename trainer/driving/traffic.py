@@ -1,9 +1,11 @@
 """Other cars: each keeps to the middle of its lane and follows the one ahead.
 
-The one fact to hold: a car is an arc length, a speed and a wish, and after `place` nothing is drawn at
-random; traffic is as repeatable as the ego car. Odd cars drive in the ego's lane, even ones come towards it
-in the lane to the left. Those behind the ego car follow it too, so an agent is never run into from behind
-for driving slowly.
+The one fact to hold: a car is a place, a speed and a wish, and after `place` nothing is drawn at random;
+traffic is as repeatable as the ego car. One half drives in the ego's lane, the other comes towards it in
+the lane to the left. Traffic wishes to be a little faster than the ego car can be: one that drives well
+catches up with nobody, one that dawdles is followed and never run into from behind, and one that strays to
+the left meets the oncoming. So the task can also be learnt from a state vector in which no other car
+appears.
 """
 
 from __future__ import annotations
@@ -24,10 +26,12 @@ ROOM = 12.0
 """m of lane that a car needs when traffic is placed; more cars than fit are left out."""
 CLEAR = 25.0
 """m before and behind the ego car that are left free when an episode begins."""
+WISHED_SPEED = (9.5, 11.0)
+"""m/s, drawn for each car."""
 
 MAX_ACCELERATION, COMFORTABLE_BRAKING, STANDSTILL_GAP, HEADWAY = 1.5, 2.5, 2.0, 1.2
 HARD_BRAKING = 8.0
-"""Intelligent driver model: m/s^2, m/s^2, m, s; and the most its braking term may ask for, m/s^2.
+"""Intelligent driver model: m/s^2, m/s^2, m, s; and the most that it may brake, m/s^2.
 
 Source: Treiber, Hennecke and Helbing 2000, "Congested traffic states in empirical observations and
 microscopic simulations", Phys. Rev. E 62, equation 3, exponent 4.
@@ -51,11 +55,13 @@ class Traffic:
         self._lane = lane
         self._wished = count
         self._oncoming = np.zeros(0, np.bool_)
-        self._arc_length = self._speed = self._wish = np.zeros(0)
+        # Places are counted in each car's own direction, so that "ahead" means "greater" in both lanes.
+        self._place = self._speed = self._wish = np.zeros(0)
+        self._leader = np.zeros(0, np.int64)
         self._cars: Floats | None = None
 
     def __len__(self) -> int:
-        return len(self._arc_length)
+        return len(self._place)
 
     def place(self, random: np.random.Generator, ego: float) -> None:
         """Put the cars on the road, none within CLEAR m of the ego car's arc length."""
@@ -64,42 +70,35 @@ class Traffic:
         oncoming = random.permutation(slots)[: self._wished // 2]
         slot = np.concatenate((same, oncoming))
         self._oncoming = np.arange(len(slot)) >= len(same)
-        place = CLEAR + (slot + 0.5) * ROOM + random.uniform(-2.0, 2.0, len(slot))
-        self._arc_length = np.mod(ego + place, self._lane.length)
-        self._wish = random.uniform(5.0, 7.0, len(slot))
+        arc_length = ego + CLEAR + (slot + 0.5) * ROOM + random.uniform(-2.0, 2.0, len(slot))
+        self._place = np.mod(np.where(self._oncoming, -arc_length, arc_length), self._lane.length)
+        self._wish = random.uniform(*WISHED_SPEED, len(slot))
         self._speed = self._wish.copy()
+        self._leader = _leaders(self._place, self._oncoming)
         self._cars = None
 
     def drive(self, dt: float, ego: float, ego_lateral: float, ego_speed: float) -> None:
-        """Drive on for `dt` s; the ego car is at arc length `ego`, `ego_lateral` m off its lane, at `ego_speed` m/s."""
+        """Drive on for `dt` s. The ego car is at arc length `ego`, `ego_lateral` m aside, at `ego_speed`."""
         if not len(self):
             return
-        length = self._lane.length
-        # The ego car is one more in its lane, unless it has left it.
-        ego_counts = abs(ego_lateral) < 0.5 * abs(ONCOMING_LATERAL)
-        for oncoming in (False, True):
-            who = np.flatnonzero(self._oncoming == oncoming)
-            if not len(who):
-                continue
-            place, speed = self._arc_length[who], self._speed[who]
-            if not oncoming and ego_counts:
-                place, speed = np.append(place, ego), np.append(speed, ego_speed)
-            order = np.argsort(-place if oncoming else place, kind="stable")
-            ahead = np.empty_like(order)
-            ahead[order] = np.roll(order, -1)
-            way = place[ahead] - place
-            gap = np.mod(-way if oncoming else way, length)
-            gap = np.where(ahead == np.arange(len(place)), length, gap) - CAR_LENGTH
-            push = _follow(speed, gap, speed - speed[ahead], np.append(self._wish[who], 1.0)[: len(place)])
-            faster = np.maximum(speed + push * dt, 0.0)[: len(who)]
-            self._speed[who] = faster
-            self._arc_length[who] = np.mod(place[: len(who)] + (-faster if oncoming else faster) * dt, length)
+        length, speed = self._lane.length, self._speed
+        # Counted backwards, so that the only car of a lane is a lap behind itself, not at its own bumper.
+        gap = length - np.mod(self._place - self._place[self._leader], length)
+        leading = speed[self._leader]
+        if abs(ego_lateral) < 0.5 * abs(ONCOMING_LATERAL):
+            to_ego = length - np.mod(self._place - ego, length)
+            behind_ego = ~self._oncoming & (to_ego < gap)
+            gap = np.where(behind_ego, to_ego, gap)
+            leading = np.where(behind_ego, ego_speed, leading)
+        push = follow(speed, gap - CAR_LENGTH, speed - leading, self._wish)
+        self._speed = np.maximum(speed + push * dt, 0.0)
+        self._place = np.mod(self._place + self._speed * dt, length)
         self._cars = None
 
     def cars(self) -> Floats:
         """Return x, y, heading, length, width of each car: float64 [n, 5], m and rad."""
         if self._cars is None:
-            pose = self._lane.poses(self._arc_length)
+            pose = self._lane.poses(np.where(self._oncoming, -self._place, self._place))
             lateral = np.where(self._oncoming, ONCOMING_LATERAL, 0.0)
             cars = np.empty((len(self), 5))
             cars[:, 0] = pose[:, 0] - lateral * np.sin(pose[:, 2])
@@ -114,7 +113,10 @@ class Traffic:
         if not len(self):
             return False
         cars = self.cars()
-        near = np.hypot(cars[:, 0] - x, cars[:, 1] - y) < math.hypot(CAR_LENGTH, CAR_WIDTH)
+        reach = CAR_LENGTH**2 + CAR_WIDTH**2
+        near = np.flatnonzero((cars[:, 0] - x) ** 2 + (cars[:, 1] - y) ** 2 < reach)
+        if not len(near):
+            return False
         ego = np.array((x, y, heading, CAR_LENGTH, CAR_WIDTH))
         return any(boxes_overlap(ego, car) for car in cars[near])
 
@@ -122,7 +124,7 @@ class Traffic:
         """Return every car, as JSON types."""
         return {
             "oncoming": self._oncoming.tolist(),
-            "arc_length": self._arc_length.tolist(),
+            "place": self._place.tolist(),
             "speed": self._speed.tolist(),
             "wish": self._wish.tolist(),
         }
@@ -130,21 +132,30 @@ class Traffic:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over the cars of a `state_dict`."""
         self._oncoming = np.array(state["oncoming"], np.bool_)
-        self._arc_length = np.array(state["arc_length"], np.float64)
+        self._place = np.array(state["place"], np.float64)
         self._speed = np.array(state["speed"], np.float64)
         self._wish = np.array(state["wish"], np.float64)
+        self._leader = _leaders(self._place, self._oncoming)
         self._cars = None
 
 
-def _follow(speed: Floats, gap: Floats, closing: Floats, wish: Floats) -> Floats:
-    """Return accelerations (m/s^2) for speeds, gaps bumper to bumper (m), closing and wished speeds (m/s), each [n]."""
-    room = (
-        STANDSTILL_GAP
-        + speed * HEADWAY
-        + speed * closing / (2 * math.sqrt(MAX_ACCELERATION * COMFORTABLE_BRAKING))
-    )
+def _leaders(place: Floats, oncoming: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return for each car the index of the one ahead in its lane. Nobody overtakes, so it stays so."""
+    leader = np.arange(len(place))
+    for lane in (False, True):
+        who = np.flatnonzero(oncoming == lane)
+        order = who[np.argsort(place[who], kind="stable")]
+        leader[order] = np.roll(order, -1)
+    return leader
+
+
+def follow(speed: Floats, gap: Floats, closing: Floats, wish: Floats) -> Floats:
+    """Return accelerations for speeds, gaps between bumpers, closing and wished speeds; all [n], SI."""
+    braking = 2.0 * math.sqrt(MAX_ACCELERATION * COMFORTABLE_BRAKING)
+    room = STANDSTILL_GAP + speed * HEADWAY + speed * closing / braking
     crowding = (np.maximum(room, 0.0) / np.maximum(gap, 0.1)) ** 2
-    return np.maximum(MAX_ACCELERATION * (1.0 - (speed / wish) ** 4 - crowding), -HARD_BRAKING)
+    push: Floats = np.maximum(MAX_ACCELERATION * (1.0 - (speed / wish) ** 4 - crowding), -HARD_BRAKING)
+    return push
 
 
 def boxes_overlap(a: NDArray[np.float64], b: NDArray[np.float64]) -> bool:
