@@ -227,7 +227,6 @@ def _on_probation(
     before: Alert, alert: Alert, held: Held, verdict: Verdict, timing: Timing, *, cleared: bool
 ) -> tuple[Alert, Transition | None]:
     """After a rollback: recovered, sick again, or merely silent."""
-    assert alert.probation_since is not None, "probation has a beginning"
     if verdict.recovered is True:
         done = replace(alert, state=AlertState.RESOLVED)
         return done, _moved(before, done, verdict, "recovered")
@@ -243,6 +242,7 @@ def _on_probation(
     if verdict.condition is Condition.OK:
         alert = replace(alert, held=Held())
     if timing.within is not None:
+        assert alert.probation_since is not None, "probation has a beginning"
         if not _passed(alert.probation_since, verdict.at, timing.within, run=True):
             return alert, None
         silent = replace(alert, state=AlertState.FIRING, fired=verdict.at)

@@ -338,9 +338,9 @@ class LiveRun:
         }
         self._put("run", row, "runs", run=self.name, **row)
 
-    def _put(self, name: str, value: object, table: str, **columns: object) -> None:
-        if self._saved.get(name) != value:
-            self._saved[name] = value
+    def _put(self, slot: str, state: object, table: str, **columns: object) -> None:
+        if self._saved.get(slot) != state:
+            self._saved[slot] = state
             self._journal.put(table, **columns)
 
     def _post(self, message: Any, now: float) -> None:

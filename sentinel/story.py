@@ -88,7 +88,7 @@ def deeds(actions: Sequence[Action], mode: str) -> list[tuple[str, str]]:
 
 def describe(action: Action) -> str:
     """Put an action into words: `rollback to 00-00001000 (step 1000) with q_features=critic`."""
-    words = [action.verb]
+    words: list[str] = [action.verb]
     if action.verb == "rollback":
         words.append(
             f"to {action.checkpoint} (step {action.to_step})"
