@@ -188,7 +188,8 @@ class Guard:
         self._finished_at: float | None = None
         self._outcome: str | None = None
         self._synced: object = None  # the attempt and end that trainer.json holds for certain
-        self._checked = self._looked = self._sentinel_looked = clock()
+        self._checked = self._sentinel_looked = clock()
+        self._looked = self._checked - LOOK_EVERY  # letters may be waiting: the first poll() looks
         self._registered = self._settled = False
         self._seen: set[int] = set()  # ids that need no further look: answered, or claimed by someone
         self._accepted: set[int] = set()  # ids handed out and not yet acknowledged
