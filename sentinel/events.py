@@ -49,12 +49,8 @@ _SCALAR_PLUGINS = ("scalars", "")
 # Tag bytes of protobuf fields: number << 3 | wire type. Source:
 # tensorboard/compat/proto/{event,summary}.proto.
 _WALL_TIME, _STEP, _SUMMARY, _VALUE, _TENSOR = 0x09, 0x10, 0x2A, 0x0A, 0x42
-_EVENTS_WITHOUT_SUMMARY = (
-    0x22,
-    0x32,
-    0x42,
-    0x4A,
-)  # graph_def, log_message, tagged_run_metadata, meta_graph_def
+# graph_def, log_message, tagged_run_metadata, meta_graph_def
+_EVENTS_WITHOUT_SUMMARY = (0x22, 0x32, 0x42, 0x4A)
 _VALUE_PREAMBLE = (0x0A, 0x3A, 0x4A)  # tag, node_name, metadata
 _VALUES_WITHOUT_SCALAR = (0x22, 0x2A, 0x32)  # image, histo, audio
 
@@ -240,10 +236,7 @@ class EventFile:
                 break
             match read_record(piece, position):
                 case Record(start, stop, end):
-                    before = len(batch.samples)
-                    self._add(piece[start:stop], base + position, batch)
-                    if len(batch.samples) == before + 1:
-                        self._templates.learn(piece[position:start], piece[start:stop], batch.samples[-1])
+                    self._add(piece[position:start], piece[start:stop], base + position, batch)
                     position = end
                 case Truncated(length):
                     wanted = length
@@ -265,7 +258,7 @@ class EventFile:
     def _take_long(self, descriptor: int, piece: bytes, length: int, batch: Batch) -> None:
         """Take a record that is longer than `piece`, which holds its beginning and a valid header."""
         base, size = batch.offset, length - FRAME_BYTES
-        if not _has_no_scalar(piece[HEADER_BYTES:], size):
+        if not _silent_prefix(piece[HEADER_BYTES : HEADER_BYTES + size], size):
             if size > _MAX_EVENT:
                 _lose(
                     batch,
@@ -287,9 +280,10 @@ class EventFile:
             _lose(batch, base, found, WRONG_DATA)
             batch.offset = base + found
 
-    def _add(self, data: bytes, offset: int, batch: Batch) -> None:
-        """Parse one event by protobuf and add what it holds."""
-        if len(data) > _SMALL and _has_no_scalar(data, len(data)):
+    def _add(self, header: bytes, data: bytes, offset: int, batch: Batch) -> None:
+        """Parse one event by protobuf, add what it holds, and learn from it."""
+        if len(data) > _SMALL and (prefix := _silent_prefix(data, len(data))):
+            self._templates.learn_silent(header, data, prefix)
             return
         try:
             event = Event.FromString(data)
@@ -298,7 +292,10 @@ class EventFile:
                 batch, offset, len(data) + FRAME_BYTES, "a record with right checksums that is not an event"
             )
             return
-        batch.samples += _scalars(event)
+        samples = _scalars(event)
+        batch.samples += samples
+        if len(samples) == 1:
+            self._templates.learn(header, data, samples[0])
         if event.session_log.status == SessionLog.START:
             batch.starts.append(SessionStart(len(batch.samples), event.step, event.wall_time))
 
@@ -357,37 +354,37 @@ def _number(tensor: TensorProto) -> float | None:
     return float(number)
 
 
-def _has_no_scalar(data: bytes, size: int) -> bool:
-    """Say from its beginning that an event of `size` bytes holds no scalar; False: cannot say.
+def _silent_prefix(data: bytes, size: int) -> int:
+    """Return how many of its first bytes show that an event of `size` bytes holds no scalar; 0: they do not.
 
-    That is: a graph, run metadata, or a summary of exactly one value, which is an image, a histogram, audio
-    or a long tensor.
+    They do for a graph, for run metadata, and for a summary of exactly one value that is an image, a
+    histogram, audio or a long tensor: then every length given on the way reaches to the end of the event.
     """
     try:
-        if data[0] != _WALL_TIME:
-            return False
         position = 9
+        if data[0] != _WALL_TIME:
+            return 0
         if data[position] == _STEP:
             _, position = _varint(data, position + 1)
         kind = data[position]
         length, position = _varint(data, position + 1)
         if position + length != size:
-            return False
+            return 0
         if kind in _EVENTS_WITHOUT_SUMMARY:
-            return True
+            return position
         if kind != _SUMMARY or data[position] != _VALUE:
-            return False
+            return 0
         length, position = _varint(data, position + 1)
         if position + length != size:
-            return False
+            return 0
         while data[position] in _VALUE_PREAMBLE:
             length, position = _varint(data, position + 1)
             position += length
         kind = data[position]
-        length, _ = _varint(data, position + 1)
+        length, position = _varint(data, position + 1)
     except IndexError:
-        return False
-    return kind in _VALUES_WITHOUT_SCALAR or (kind == _TENSOR and length > _SMALL)
+        return 0
+    return position if kind in _VALUES_WITHOUT_SCALAR or (kind == _TENSOR and length > _SMALL) else 0
 
 
 def _varint(data: bytes, position: int) -> tuple[int, int]:

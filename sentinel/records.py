@@ -15,6 +15,7 @@ import re
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import google_crc32c
 
@@ -53,8 +54,7 @@ class Damage:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """A whole record with right checksums: its data is `buffer[start:stop]`, the next is at `end`."""
 
     start: int

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from rules.series import Sample
-from sentinel.records import FRAME_BYTES, HEADER_BYTES, crc32c
+from sentinel.records import FRAME_BYTES, HEADER_BYTES, crc32c, masked
 
 Parse: TypeAlias = Callable[[bytes], Sequence[Sample]]
 """The general parser: every sample of an event's bytes; none where the bytes are no event."""
@@ -57,6 +57,31 @@ class _Place(NamedTuple):
     offset: int
 
 
+class _Silent(NamedTuple):
+    """Records of one length that hold no sample: images, histograms.
+
+    Attributes:
+        begin, end: which bytes of the data tell; they follow the step.
+        prefixes: what those bytes may be.
+    """
+
+    data_bytes: int
+    begin: int
+    end: int
+    prefixes: set[bytes]
+
+    def fits(self, buffer: bytes, at: int) -> bool:
+        """Say whether the record whose data begin at `at` is whole, undamaged and of this kind."""
+        if buffer[at + self.begin : at + self.end] not in self.prefixes:
+            return False
+        try:
+            _step(buffer[at + _STEP_AT : at + self.begin])
+        except ValueError:
+            return False
+        stop = at + self.data_bytes
+        return masked(crc32c(buffer[at:stop])).to_bytes(4, "little") == buffer[stop : stop + 4]
+
+
 class Templates:
     """What has been learned about the records of one writer.
 
@@ -69,6 +94,7 @@ class Templates:
         self._active: dict[bytes, _Shape] = {}
         self._shapes: dict[bytes, list[_Shape]] = {}
         self._failures: dict[bytes, int] = {}
+        self._silent: dict[bytes, _Silent] = {}
         self.known = 0
 
     def take(self, buffer: bytes, position: int, samples: list[Sample]) -> int:
@@ -80,6 +106,10 @@ class Templates:
         while True:
             at = self._run(buffer, at, samples)
             key = buffer[at - HEADER_BYTES : at + 1]
+            silent = self._silent.get(key)
+            if silent is not None and silent.fits(buffer, at):
+                at += silent.data_bytes + FRAME_BYTES
+                continue
             fits = self._fitting(key, buffer, at)
             if fits is None or fits is self._active[key]:
                 return at - HEADER_BYTES
@@ -146,6 +176,25 @@ class Templates:
                     return
         self._failures[key] = failures + 1
 
+    def learn_silent(self, header: bytes, data: bytes, prefix_bytes: int) -> None:
+        """Learn from a record that the general parser found to hold no sample by its first bytes alone.
+
+        Args:
+            header: the 12 bytes in front of the data, checksum verified.
+            data: the record's data, or their beginning.
+            prefix_bytes: how many bytes it took to know.
+        """
+        step_bytes = _step_bytes(data)
+        if step_bytes is None or self.known >= _MAX_NAMES:
+            return
+        key, begin = header + data[:1], _STEP_AT + step_bytes
+        silent = self._silent.get(key)
+        if silent is None or (silent.begin, silent.end) != (begin, prefix_bytes):
+            length = int.from_bytes(header[:8], "little")
+            silent = self._silent[key] = _Silent(length, begin, prefix_bytes, set())
+        silent.prefixes.add(data[begin:prefix_bytes])
+        self.known += 1
+
     def _proves(self, data: bytes, place: _Place, tag: str) -> bool:
         """Say whether a change of wall time, step and value in these places changes the sample, no more."""
         step_bytes, form, offset = place
@@ -180,10 +229,16 @@ class Templates:
 def _places(data: bytes, step_bytes: int, value: float) -> Iterator[_Place]:
     """Yield each place behind the step whose bytes read as `value`."""
     for form in _FORMATS:
-        for offset in range(_STEP_AT + step_bytes, len(data) - struct.calcsize(f"<{form}") + 1):
-            found: float = struct.unpack_from(f"<{form}", data, offset)[0]
-            if found == value or (math.isnan(found) and math.isnan(value)):
-                yield _Place(step_bytes, form, offset)
+        try:
+            pattern = struct.pack(f"<{form}", value)
+        except OverflowError:
+            continue
+        if struct.unpack(f"<{form}", pattern)[0] != value and not math.isnan(value):
+            continue
+        offset = data.find(pattern, _STEP_AT + step_bytes)
+        while offset >= 0:
+            yield _Place(step_bytes, form, offset)
+            offset = data.find(pattern, offset + 1)
 
 
 def _step_bytes(data: bytes) -> int | None:
