@@ -110,6 +110,7 @@ class LiveRun:
             self._flushed = True
             self._record(self._judge.flush(), now)
         self._let_time_pass(now)
+        self._follow_commands(now)  # what was just asked goes out with this commit
         self._new = False
         self._save(now)
         return bool(chunks)

@@ -23,7 +23,9 @@ FLOORS = {
 
 ONE_LIBRARY_ONE_FILE = {
     "pydantic": {"rules/schema.py", "sentinel/config.py"},
+    "pydantic_core": {"rules/schema.py"},
     "tensorboard": {"sentinel/events.py", "trainer/metrics.py"},
+    "google.protobuf": {"sentinel/events.py"},
     "google.protobuf": {"sentinel/events.py"},
     "torch.utils": {"trainer/metrics.py"},
     "google_crc32c": {"sentinel/records.py", "sentinel/events.py"},
