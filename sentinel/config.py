@@ -126,7 +126,7 @@ class Settings:
     @cached_property
     def book(self) -> Book:
         """What the policy reads."""
-        return Book(self.rules.ladders, self.rules.remedies, self.rules.limits)
+        return Book(self.rules.ladders, self.rules.remedies, self.rules.limits, self.rules.inhibit)
 
     @property
     def mode(self) -> Literal["observe", "act"]:

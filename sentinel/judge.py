@@ -184,6 +184,15 @@ class Judge:
         if rule.severity == "fatal":
             return None
         for key, alert in self.watch.alerts.items():
-            if alert.state is AlertState.FIRING and rule.name in self.watch.rule(key).inhibits:
+            if alert.state is AlertState.FIRING and self._mutes(self.watch.rule(key), rule):
                 return key
         return None
+
+    def _mutes(self, firing: RuleSpec, rule: RuleSpec) -> bool:
+        if firing.name == rule.name:
+            return False
+        return rule.name in firing.inhibits or any(
+            spec.when.get("rule") == firing.name
+            and (rule.severity in spec.mute.get("severity", ()) or rule.name in spec.mute.get("rule", ()))
+            for spec in self.book.inhibit
+        )

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from rules.alert import AlertState
-from rules.schema import LadderSpec, LimitsSpec, RemedySpec, RungSpec, Span, TrySpec, Verb
+from rules.schema import InhibitSpec, LadderSpec, LimitsSpec, RemedySpec, RungSpec, Span, TrySpec, Verb
 from rules.verdict import Condition, Mark
 from rules.watch import Observation
 from sentinel.checkpoints import Checkpoint, newest_good
@@ -116,6 +116,7 @@ class Book:
     ladders: Mapping[str, LadderSpec]
     remedies: Mapping[str, RemedySpec]
     limits: LimitsSpec
+    inhibit: tuple[InhibitSpec, ...] = ()
 
 
 def decide(
