@@ -429,7 +429,7 @@ class _Merge:
         if rule is None:
             self._say(document.where(path), f"no rule {name!r} to override", nearest(name, self._rules))
             return
-        body = rule.model_dump(by_alias=True)
+        body = {f.alias or field: getattr(rule, field) for field, f in RuleSpec.model_fields.items()}
         if "name" in changes:
             self._say(document.where((*path, "name")), "a rule keeps its name")
             return
