@@ -92,6 +92,8 @@ class Judge:
         self.ledger = ledger or Ledger()
         self.attempt = attempt
         self.attempt_began = attempt_began
+        # As of the observation being judged; the watch is already at the end of its batch by then.
+        self._firing = {key for key, alert in self.watch.alerts.items() if alert.state is AlertState.FIRING}
         self.catalogue: Callable[[], Sequence[Checkpoint]] | None = None
         self.declared: Declared | None = None
         self.act = True
@@ -131,6 +133,8 @@ class Judge:
         steps = []
         for observation in observations:
             moved = observation.transition
+            firing = observation.alert.state is AlertState.FIRING
+            (self._firing.add if firing else self._firing.discard)(observation.key)
             if moved is not None:
                 self.ledger.follow(moved, observation.rule.severity)
             actions: tuple[Action, ...] = ()
@@ -183,10 +187,7 @@ class Judge:
         """Name a firing rule that mutes this one; a fatal rule is never muted."""
         if rule.severity == "fatal":
             return None
-        for key, alert in self.watch.alerts.items():
-            if alert.state is AlertState.FIRING and self._mutes(self.watch.rule(key), rule):
-                return key
-        return None
+        return next((key for key in sorted(self._firing) if self._mutes(self.watch.rule(key), rule)), None)
 
     def _mutes(self, firing: RuleSpec, rule: RuleSpec) -> bool:
         if firing.name == rule.name:
