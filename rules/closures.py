@@ -63,6 +63,7 @@ class Builder(Parts):
         self.shared: dict[Any, Any] = {}
         self.attached: list[tuple[Series, Push, bool]] = []
         self.driver: Series = step_any
+        self.open_ticks: set[int] = set()  # whose points are still to be handed to what is made now
 
     def attach(self, series: Series, push: Push, skip: Push | None = None) -> None:
         """Let `push` have every finite point of a series from now on, and `skip` the others."""
@@ -97,7 +98,12 @@ class Builder(Parts):
             outer, self.driver = self.driver, inputs[0]
             compute = self._history(node.operand if isinstance(node, Aligned) else node)
             self.driver = outer
-            derived = Derived(inputs, compute, same_step=same_step)
+            come = sum(
+                1 << index
+                for index, series in enumerate(inputs)
+                if series.count and series.tick not in self.open_ticks
+            )
+            derived = Derived(inputs, compute, same_step=same_step, come=come)
             for index, series in enumerate(inputs):
                 arrival = derived.arrival(index)
                 self.attach(series, arrival, arrival)

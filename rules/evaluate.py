@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from rules.closures import Builder
+from rules.closures import Builder, has_missing
 from rules.compile import Alias, Compiled, CompiledRule, compile_all
 from rules.deciders import Decider, decider
 from rules.fits import NAN
@@ -303,6 +303,7 @@ class Evaluator:
         them.
         """
         new, self._new_tags = self._new_tags, []
+        self._builder.open_ticks = {tick.number for tick in self._ticks.values()}
         for name in self.program.metrics:
             self._resolve_metric(name)
         for rule in self.program.rules:
@@ -317,7 +318,7 @@ class Evaluator:
     def _hand_on(self) -> None:
         """Give what was just attached the point that its series has had in a tick that is still open."""
         attached, self._builder.attached = self._builder.attached, []
-        open_ticks = {tick.number for tick in self._ticks.values()}
+        open_ticks = self._builder.open_ticks
         late = [
             (push, series.step, series.wall, series.value)
             for series, push, for_finite in attached
@@ -432,7 +433,9 @@ class Evaluator:
             case Call("stale" | "absent"):
                 instance.lazy = True  # a point makes it young: only the timer can find it old
             case _:
-                for series in instance.inputs:
+                # What names no series of this run (`step() > 9`, `not known(...)`) goes by the run's own steps.
+                fallback = () if instance.inputs or has_missing(expr) else (self._any,)
+                for series in instance.inputs or fallback:
                     if instance not in series.rules:
                         series.rules = (*series.rules, instance)
 

@@ -114,18 +114,21 @@ class Derived(Series):
     """A series made from others: it has a point when every input has a new one (the slowest decides).
 
     Its step is the first input's, the driver's; its wall time the latest. Inputs on different axes so join by
-    arrival. With `same_step` only points of exactly equal steps make one.
+    arrival. With `same_step` only points of exactly equal steps make one. `come` has the bits of the inputs
+    whose last point came before this series was made, and still waits for its partners.
     """
 
     __slots__ = ("_all", "_compute", "_inputs", "_same_step", "_waiting")
 
-    def __init__(self, inputs: Sequence[Series], compute: Reading, *, same_step: bool = False) -> None:
+    def __init__(
+        self, inputs: Sequence[Series], compute: Reading, *, same_step: bool = False, come: int = 0
+    ) -> None:
         super().__init__("")
         self._inputs = tuple(inputs)
         self._compute = compute
         self._same_step = same_step
         self._all = (1 << len(self._inputs)) - 1
-        self._waiting = self._all
+        self._waiting = self._all & ~come
 
     def arrival(self, index: int) -> Push:
         """What input number `index` is to call when it has a point."""

@@ -227,56 +227,9 @@ def test_any_text_gives_a_tree_or_faults(text: str) -> None:
     assert found or kind(tree) == "bool"
 
 
-words = st.sampled_from(
-    [
-        *FUNCTIONS,
-        "q1",
-        "actor_q",
-        "p.lead",
-        "m['a']",
-        "x",
-        "ratio",
-        "loop",
-        "step_any",
-        "3",
-        "1e9",
-        "'5m'",
-        "True",
-        "points=",
-        "steps=",
-        "time=",
-        "min_points=",
-        "cover=",
-        "mode=",
-        ",",
-        "(",
-        ")",
-        "(",
-        ")",
-        "[",
-        "]",
-        ">",
-        "<",
-        "==",
-        "and",
-        "or",
-        "not",
-        "+",
-        "-",
-        "*",
-        "/",
-        "**",
-        "%",
-        "if",
-        "else",
-        "&",
-        "lambda",
-        ":",
-        ".",
-        "{",
-        "}",
-    ]
-)
+SIGNS = "points= steps= time= min_points= cover= mode= , ( ) ( ) [ ] > < == + - * / ** % & { } : ."
+NAMES = "q1 actor_q p.lead m['a'] x ratio loop step_any 3 1e9 '5m' True and or not if else lambda"
+words = st.sampled_from([*FUNCTIONS, *SIGNS.split(), *NAMES.split()])
 
 
 @given(st.lists(words, max_size=25))
