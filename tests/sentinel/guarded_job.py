@@ -43,7 +43,8 @@ def die_at(event: str, details: tuple[object, ...]) -> None:
 def pause_at(point: str) -> None:
     if arguments.stop == point:
         print(point, flush=True)
-        signal.pause()
+        while True:
+            signal.pause()
 
 
 guard = Guard(arguments.run_dir, parameters=[Parameter.number("lr", 0.1, low=0, high=1)])

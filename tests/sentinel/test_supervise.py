@@ -75,7 +75,7 @@ def test_signals_reach_the_child_and_its_answer_is_ours(signum: signal.Signals) 
 
 def test_training_outlives_its_supervisor(tmp_path: Path) -> None:
     """SIGKILL to the sentinel leaves the child running, in its own words until its own end."""
-    code = "import sys, pathlib; print('ready', flush=True); sys.stdin.read(); pathlib.Path(sys.argv[1]).touch()"
+    code = "import sys; print('ready', flush=True); sys.stdin.read(); open(sys.argv[1], 'w').close()"
     process = subprocess.Popen(
         [sys.executable, "-c", SUPERVISOR, sys.executable, "-S", "-c", code, str(tmp_path / "end")],
         stdout=subprocess.PIPE,
