@@ -433,7 +433,7 @@ class Evaluator:
             case Call("stale" | "absent"):
                 instance.lazy = True  # a point makes it young: only the timer can find it old
             case _:
-                # What names no series of this run (`step() > 9`, `not known(...)`) goes by the run's own steps.
+                # What names no series of this run, such as `step() > 9`, goes by the run's own steps.
                 fallback = () if instance.inputs or has_missing(expr) else (self._any,)
                 for series in instance.inputs or fallback:
                     if instance not in series.rules:

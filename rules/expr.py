@@ -333,15 +333,14 @@ class _Parser:
         return Arithmetic(op, left, self._number(node.right))
 
     def _compare(self, node: ast.Compare) -> Node:
+        if any(type(op) not in _COMPARE for op in node.ops):
+            return self.fault("'is' and 'in' are not allowed", self.span(node), "compare with == or !=")
         sides = [
             self._number(side, "a condition cannot be compared") for side in (node.left, *node.comparators)
         ]
         parts: list[Node] = []
         for op, left, right in zip(node.ops, sides, sides[1:], strict=False):
-            sign = _COMPARE.get(type(op))
-            if sign is None:
-                return self.fault("'is' and 'in' are not allowed", self.span(node), "compare with == or !=")
-            parts.append(Compare(sign, left, right))
+            parts.append(Compare(_COMPARE[type(op)], left, right))
         return parts[0] if len(parts) == 1 else Logic("and", tuple(parts))
 
     def _choice(self, node: ast.IfExp) -> Node:
@@ -415,6 +414,7 @@ class _Parser:
         return tree
 
     def _keywords(self, node: ast.Call, function: Function) -> tuple[Window | None, dict[str, float | str]]:
+        before = len(self.faults)
         windows: list[Window | None] = []
         options: dict[str, float | str] = {}
         for keyword in node.keywords:
@@ -430,7 +430,7 @@ class _Parser:
                 self._option(function, name, value, options)
         if not function.windows:
             return None, options
-        if len(windows) != 1:
+        if len(windows) != 1 and len(self.faults) == before:
             units = [f"{unit}=" for unit in function.windows]
             listed = " or ".join([", ".join(units[:-1]), units[-1]] if len(units) > 1 else units)
             self.fault(
@@ -439,7 +439,7 @@ class _Parser:
                 f"signature: {function.signature}",
             )
             return _NO_WINDOW, options
-        return windows[0], options
+        return windows[0] if len(windows) == 1 else _NO_WINDOW, options
 
     def _window(self, unit: WindowUnit, node: ast.expr) -> Window | None:
         if unit == "time":
