@@ -27,7 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given[:1] == ["verify"]:
         return verify(given[1:])
     try:
-        trainer = Trainer(configuration.from_arguments(given), say=_say)
+        asked = configuration.from_arguments(given)
+        trainer = Trainer(asked.config, changes=asked.changes, reinit=asked.reinit, say=_say)
     except ConfigError as error:
         print(f"trainer: {error}", file=sys.stderr)
         return USAGE

@@ -227,20 +227,39 @@ def parser() -> argparse.ArgumentParser:
                 metavar=None if option.metadata.get("choices") else type(option.default).__name__.upper(),
                 help=explanation,
             )
+    made.add_argument(
+        "--reinit",
+        nargs="+",
+        choices=("actor", "actor_encoder"),
+        help="with --resume: parts that get fresh weights",
+    )
     return made
 
 
-def from_arguments(arguments: Sequence[str] | None = None) -> Config:
-    """The configuration that a command line asks for.
+@dataclass(frozen=True)
+class Request:
+    """What a command line asks for: the run, and what to change in the checkpoint that it resumes from."""
+
+    config: Config
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    reinit: tuple[str, ...] = ()
+
+
+def from_arguments(arguments: Sequence[str] | None = None) -> Request:
+    """Read a command line.
 
     Raises:
         ConfigError: values that do not fit together.
         SystemExit: argparse's own, on unknown flags and --help.
     """
     given = vars(parser().parse_args(arguments))
-    if given.get("resume"):
-        given = _resumed(given)
-    return build(given)
+    reinit = tuple(given.pop("reinit", ()))
+    if not given.get("resume"):
+        if reinit:
+            raise ConfigError("--reinit needs --resume: a new run has fresh weights anyway")
+        return Request(build(given))
+    changes = {name: value for name, value in given.items() if name in LIVE}
+    return Request(build(_resumed(given)), changes, reinit)
 
 
 def build(given: Mapping[str, Any]) -> Config:
@@ -260,16 +279,20 @@ def build(given: Mapping[str, Any]) -> Config:
 
 
 def _resumed(given: dict[str, Any]) -> dict[str, Any]:
-    """The run's own configuration under what was given now."""
-    if not given.get("logdir"):
-        raise ConfigError("--resume needs --logdir: the folder of the run that goes on")
-    path = Path(given["logdir"]) / "config.json"
+    """The configuration of the run that goes on, under what was given now; its folder without --logdir."""
+    checkpoint = Path(given["resume"])
+    is_path = len(checkpoint.parts) > 1
+    if not is_path and not given.get("logdir"):
+        raise ConfigError(
+            "--resume needs --logdir, the folder of the run that goes on, or a checkpoint's path"
+        )
+    run = checkpoint.absolute().parents[1] if is_path else Path(given["logdir"])
+    path = run / "config.json"
     try:
         saved = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"--resume: {path} cannot be read ({error}); is {given['logdir']} the run's folder?"
-        ) from error
+        raise ConfigError(f"--resume: {path} cannot be read ({error}); is {run} a run's folder?") from error
+    given = {"logdir": str(run)} | given
     known = {f.name for f in fields(Config)}
     return {key: value for key, value in saved.items() if key in known} | given
 

@@ -15,7 +15,7 @@ import dataclasses
 import random
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,8 @@ class Trainer:
 
     Args:
         config: the run; `resume` names the checkpoint to go on from.
+        changes: hyperparameters that differ from that checkpoint's.
+        reinit: parts that get fresh weights.
         say: where lines for people go.
 
     Raises:
@@ -51,7 +53,14 @@ class Trainer:
         CheckpointError: the checkpoint to resume from cannot be used.
     """
 
-    def __init__(self, config: Config, *, say: Callable[[str], None] = print) -> None:
+    def __init__(
+        self,
+        config: Config,
+        *,
+        changes: Mapping[str, Any] | None = None,
+        reinit: Iterable[str] = (),
+        say: Callable[[str], None] = print,
+    ) -> None:
         self.config = config
         self.run_dir = config.run_dir
         self._say = say
@@ -87,6 +96,7 @@ class Trainer:
         self.journal = Journal(self.run_dir / "replay")
         self.outcome: str | None = None
         resumed = self._resume()
+        self._change(changes or {}, reinit)
         declared = configuration.declaration(self.agent.parameters, shared=self.agent.shape.shared_encoder)
         self.guard = Guard(self.run_dir, parameters=declared, reinit=self.agent.reinitialisable)
         self.lineage = [*(_cut(resumed) if resumed else []), (self.guard.attempt, EVER)]
@@ -229,7 +239,7 @@ class Trainer:
             status = "done" if command.verb == "terminate" else "failed"
             self.guard.acknowledge(command, status, step=self.step, reason=reason)
             return
-        self._change(command)
+        self._change(command.set, command.reinit)
         self.guard.acknowledge(command, "done", step=self.step, checkpoint=name, checkpoint_step=self.step)
 
     def _obey_rollback(self, command: Command) -> bool:
@@ -244,7 +254,7 @@ class Trainer:
         self._become(found, own=True)
         for name, value in dataclasses.asdict(self.agent.parameters).items():
             self.guard.set_value(name, value)
-        self._change(command)
+        self._change(command.set, command.reinit)
         self.guard.beat(self.step, "start")
         self.lineage = [*_cut(found), (self.guard.begin_attempt(), EVER)]
         self.metrics.begin_attempt(self.step + 1)
@@ -272,12 +282,11 @@ class Trainer:
                 return name
         raise CheckpointError(f"there is no checkpoint at or before step {command.to_step}")
 
-    def _change(self, command: Command) -> None:
-        """Apply what a command sets and re-initialises; the guard has checked names and bounds."""
-        if command.set:
-            changed: dict[str, Any] = dict(command.set)
-            self.agent.apply(dataclasses.replace(self.agent.parameters, **changed))
-        for part in command.reinit:
+    def _change(self, changes: Mapping[str, Any], reinit: Iterable[str]) -> None:
+        """Set hyperparameters and give parts fresh weights; whoever asked has checked names and bounds."""
+        if changes:
+            self.agent.apply(dataclasses.replace(self.agent.parameters, **changes))
+        for part in reinit:
             self.agent.reinitialise(part)
 
     # -- save and become ---------------------------------------------------------------------------
@@ -346,6 +355,11 @@ class Trainer:
             raise CheckpointError(f"checkpoint {found.name} is of another architecture: {other}")
         if found.state["replay"]["capacity"] != self.replay.capacity:
             raise CheckpointError(f"checkpoint {found.name} is of another --replay_size")
+        try:  # on the other environment, so that nothing of the run has changed when this fails
+            if found.state["env"] is not None:
+                envs.restore(self.eval_env, found.state["env"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"checkpoint {found.name} is of another environment: {error!r}") from error
         return found
 
     def _become(self, found: Checkpoint, *, own: bool, replay_folder: Path | None = None) -> None:

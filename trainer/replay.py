@@ -19,7 +19,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import torch
@@ -242,7 +242,7 @@ class Journal:
         self.saved = 0
         """Rows below this number are in `segments`."""
         self._segment_bytes = segment_bytes
-        self._file: BinaryIO | None = None
+        self._open: str | None = None  # the segment that grows
         self._hash = hashlib.sha256()
 
     def save(self, replay: Replay, attempt: int) -> list[Segment]:
@@ -260,57 +260,56 @@ class Journal:
 
     def rewind(self, segments: Sequence[Segment], written: int) -> None:
         """Go on from a checkpoint's segments, in a file of our own: its last one may have grown since."""
-        self._close()
+        self._open = None
         self.segments, self.saved = list(segments), written
 
     def _append(self, replay: Replay, first: int, attempt: int) -> None:
         places = np.arange(first, replay.written) % replay.capacity
         content = replay.rows[places].tobytes()
-        if self._file is None or first != self.saved:
-            self._open(attempt, first)
-        assert self._file is not None
-        try:
-            self._file.write(content)
-            self._file.flush()
-            os.fsync(self._file.fileno())
-        except OSError:
-            self._close()  # a half-written tail is in no checkpoint; the next save begins another segment
-            raise
+        name = self._open if first == self.saved else None
+        fresh = name is None
+        if name is None:
+            name, self._hash = self._begin(attempt, first), hashlib.sha256()
+        self._open = (
+            None  # a write that fails leaves a tail that is in no checkpoint: then another segment begins
+        )
+        with (self.folder / name).open("ab") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if fresh:
+            _sync(self.folder)
         self._hash.update(content)
-        last = self.segments.pop() if self.segments and self.segments[-1].name == self._name else None
-        size = (last.size if last else 0) + len(content)
-        start = last.first_row if last else first
-        self.segments.append(Segment(self._name, start, size, self._hash.hexdigest()))
+        size = len(content)
+        if not fresh:
+            last = self.segments.pop()
+            first, size = last.first_row, last.size + size
+        self.segments.append(Segment(name, first, size, self._hash.hexdigest()))
         self.saved = replay.written
-        if size >= self._segment_bytes:
-            self._close()
+        self._open = name if size < self._segment_bytes else None
 
-    def _open(self, attempt: int, first: int) -> None:
-        self._close()
-        new = not self.folder.is_dir()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        taken = sum(1 for _ in self.folder.glob(f"{attempt:02d}-{first:010d}*.rows"))
-        self._name = f"{attempt:02d}-{first:010d}{f'.{taken}' if taken else ''}.rows"
-        self._file = (self.folder / self._name).open("xb")
-        self._hash = hashlib.sha256()
-        for folder in (self.folder, *([self.folder.parent] if new else [])):
-            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-
-    def _close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+    def _begin(self, attempt: int, first: int) -> str:
+        if not self.folder.is_dir():
+            self.folder.mkdir(parents=True)
+            _sync(self.folder.parent)
+        stem = f"{attempt:02d}-{first:010d}"
+        taken = sum(1 for _ in self.folder.glob(f"{stem}*.rows"))
+        return f"{stem}{f'.{taken}' if taken else ''}.rows"
 
     def prune(self, referenced: set[str]) -> None:
         """Delete segments that neither a checkpoint (`referenced`, names) nor the present ring needs."""
         needed = referenced | {segment.name for segment in self.segments}
         for path in self.folder.glob("*.rows"):
-            if path.name not in needed and (self._file is None or path.name != self._name):
+            if path.name not in needed:
                 path.unlink(missing_ok=True)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _tensor(array: NDArray[Any], device: torch.device) -> torch.Tensor:
