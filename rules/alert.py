@@ -1,4 +1,9 @@
-"""An alert's life: inactive, pending, firing, recovering, resolved; and probation after a rollback."""
+"""An alert's life: inactive, pending, firing, recovering, resolved; and probation after a rollback.
+
+Three answers move it, and UNKNOWN is one that moves nothing: a dead trainer logs nothing, and its silence is
+no recovery. An alert carries its onset, the first breach of the episode, because a rollback must go to before
+the trouble began.
+"""
 
 from __future__ import annotations
 
@@ -37,12 +42,16 @@ class Alert:
     """One rule instance in one run.
 
     Attributes:
-        key: the rule's full name, with the capture of an `each` rule in brackets: `generic/nonfinite[train/loss]`.
+        key: the rule's full name, with the capture of an `each` rule in brackets:
+            `generic/nonfinite[train/loss]`.
         state: where the alert is in its life.
-        number: how many times it has begun (become pending or firing) in this run; with run and key it names one incident.
+        number: how many times it has begun (become pending or firing) in this run; with run and key it names
+            one incident.
         onset: the first breach of the present episode; what a rollback must precede.
-        held: how long the breach has held, without unknown time.
+        held: how long the present condition has held, without unknown time: the breach while pending or on
+            probation, the calm while `quiet_since` is set.
         last: where it was last evaluated with a known answer.
+        blind: whether the answer has been UNKNOWN since.
         fired: where it began to fire.
         quiet_since: where it began to be clear, while recovering.
         probation_since: where the attempt after a rollback began, while on probation.
@@ -60,6 +69,7 @@ class Alert:
     probation_since: Mark | None = None
     value: float | None = None
     limit: float | None = None
+    blind: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,198 +88,212 @@ class Transition:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """How long things must hold before an alert changes state; each span in points, steps or seconds of the rule's driver.
+    """How long things must last before an alert changes state; every span in points, steps or seconds.
 
     Attributes:
-        hold: the breach, before it fires. At most one point means: fires at the first breach.
-        keep: the calm, before a firing alert resolves.
-        within: run steps, points or seconds that probation may take; None where recovery is only the rule's own calm.
+        hold: the breach, before it fires. At most one point means: at the first breach.
+        keep: the calm, before a firing alert resolves. At most one point means: at the first clear answer.
+        within: what probation may take, in run steps, points or seconds; None where recovery is only the
+            rule's own calm.
     """
 
-    hold: Amount
-    keep: Amount
+    hold: Amount = (0, "points")
+    keep: Amount = (0, "points")
     within: Amount | None = None
 
 
-def advance(alert: Alert, verdict: Verdict, timing: Timing) -> tuple[Alert, Transition | None]:
-    """Move an alert by one verdict. Pure; the only place where an alert changes state.
+Moved: TypeAlias = "tuple[Alert, Transition | None]"
 
-    UNKNOWN neither fires nor resolves, and its time does not count: losing sight of a sick run is not its recovery.
+
+def advance(alert: Alert, verdict: Verdict, timing: Timing) -> Moved:
+    """Move an alert by one verdict. Pure; the only place, with `rewound`, where an alert changes state.
+
+    UNKNOWN neither fires nor resolves, and its time does not count: losing sight of a sick run is not its
+    recovery. Only probation, which is a promise to recover in time, runs out in the dark too.
     """
-    condition, cleared = verdict.condition, verdict.cleared is True
-    if condition is Condition.UNKNOWN:
-        # Time begins again at the next known answer, so that what was not seen is not counted.
-        blind = replace(alert, last=None)
-        if alert.state is AlertState.PROBATION:
-            return _on_probation(alert, blind, alert.held, verdict, timing, cleared=False)
-        return blind, None
-    held = _held(alert, verdict.at)
-    seen = replace(alert, last=verdict.at, value=verdict.value, limit=verdict.limit)
-    match alert.state, condition:
-        case AlertState.INACTIVE | AlertState.RESOLVED, Condition.BREACH:
-            begun = replace(
-                seen,
-                number=alert.number + 1,
-                onset=verdict.at,
-                held=Held(points=1),
-                fired=None,
-                quiet_since=None,
-                probation_since=None,
-            )
-            return _pend(alert, begun, verdict, timing)
-        case AlertState.PENDING, Condition.BREACH:
-            return _pend(alert, replace(seen, held=held), verdict, timing)
-        case AlertState.PENDING, Condition.OK:
-            calm = replace(seen, state=AlertState.INACTIVE, onset=None, held=Held())
-            return calm, _moved(alert, calm, verdict, "the breach did not last")
-        case AlertState.FIRING | AlertState.RECOVERING, _:
-            return _while_firing(alert, seen, verdict, timing, cleared=cleared)
-        case AlertState.PROBATION, _:
-            return _on_probation(alert, seen, held, verdict, timing, cleared=cleared)
-    return (seen if alert.last is not None else alert), None
-
-
-def rewound(alert: Alert, at: Mark) -> tuple[Alert, Transition | None]:
-    """Move an alert to a new attempt: what was pending is forgotten, what fired is on probation."""
+    if verdict.condition is Condition.UNKNOWN:
+        blind = alert if alert.blind else replace(alert, blind=True)
+        if alert.probation_since is None:
+            return blind, None
+        return _on_trial(alert, blind, verdict, timing)
+    seen = replace(alert, last=verdict.at, blind=False, value=verdict.value, limit=verdict.limit)
     match alert.state:
+        case AlertState.INACTIVE | AlertState.RESOLVED:
+            return _at_rest(alert, seen, verdict, timing)
         case AlertState.PENDING:
-            calm = replace(alert, state=AlertState.INACTIVE, onset=None, held=Held(), last=None)
-            return calm, Transition(
-                alert.key, alert.state, calm.state, at, None, alert.value, alert.limit, "a new attempt began"
-            )
-        case AlertState.FIRING | AlertState.RECOVERING | AlertState.PROBATION:
-            trial = replace(
-                alert,
-                state=AlertState.PROBATION,
-                held=Held(),
-                last=None,
-                quiet_since=None,
-                probation_since=at,
-            )
-            if alert.state is AlertState.PROBATION:
-                return trial, None
-            return trial, Transition(
-                alert.key,
-                alert.state,
-                trial.state,
-                at,
-                alert.onset,
-                alert.value,
-                alert.limit,
-                "a new attempt began",
-            )
-    return replace(alert, last=None), None
+            return _while_pending(alert, seen, verdict, timing)
+        case AlertState.PROBATION:
+            return _on_probation(alert, seen, verdict, timing)
+        case AlertState.FIRING | AlertState.RECOVERING:
+            if alert.probation_since is not None and timing.within is not None:
+                return _on_trial(alert, seen, verdict, timing)
+            return _while_firing(alert, seen, verdict, timing)
 
 
-def _held(alert: Alert, at: Mark) -> Held:
-    """Add what has passed since the last known answer."""
-    if alert.last is None:
-        return Held(alert.held.points + 1, alert.held.steps, alert.held.seconds)
-    return Held(
-        alert.held.points + max(0, at.points - alert.last.points),
-        alert.held.steps + max(0, at.step - alert.last.step),
-        alert.held.seconds + max(0.0, at.wall_time - alert.last.wall_time),
-    )
+def rewound(alert: Alert, at: Mark) -> Moved:
+    """Move an alert to a new attempt: what was pending is forgotten, what fired is on probation.
 
-
-def _long_enough(held: Held, hold: Amount) -> bool:
-    amount, unit = hold
-    return getattr(held, unit, 0) >= amount if unit in ("points", "steps", "seconds") else True
-
-
-def _passed(since: Mark, at: Mark, span: Amount, *, run: bool) -> bool:
-    amount, unit = span
-    match unit:
-        case "points":
-            return at.points - since.points >= amount
-        case "steps":
-            return (at.run_step - since.run_step if run else at.step - since.step) >= amount
-        case _:
-            return at.wall_time - since.wall_time >= amount
-
-
-def _pend(before: Alert, alert: Alert, verdict: Verdict, timing: Timing) -> tuple[Alert, Transition | None]:
-    """A breach goes on: fire if it has lasted, else wait."""
-    if _long_enough(alert.held, timing.hold):
-        firing = replace(alert, state=AlertState.FIRING, fired=verdict.at)
-        return firing, _moved(before, firing, verdict, _lasted(alert.held))
-    pending = replace(alert, state=AlertState.PENDING)
-    return pending, None if before.state is AlertState.PENDING else _moved(
-        before, pending, verdict, "it began"
-    )
-
-
-def _while_firing(
-    before: Alert, alert: Alert, verdict: Verdict, timing: Timing, *, cleared: bool
-) -> tuple[Alert, Transition | None]:
-    if alert.probation_since is not None and timing.within is not None:
-        # It fell silent once without recovering: from then on only recovery itself ends it.
-        if verdict.recovered is True:
-            done = replace(alert, state=AlertState.RESOLVED)
-            return done, _moved(before, done, verdict, "recovered")
+    Args:
+        alert: as the last attempt left it.
+        at: where the new attempt begins; its points are those of the alert's driver.
+    """
+    if alert.state in (AlertState.INACTIVE, AlertState.RESOLVED):
         return alert, None
-    if not cleared:
-        if before.state is AlertState.RECOVERING and verdict.condition is Condition.BREACH:
-            back = replace(alert, state=AlertState.FIRING, quiet_since=None)
-            return back, _moved(before, back, verdict, "it began again")
+    fresh = replace(alert, last=None, blind=False, held=Held(), quiet_since=None)
+    if alert.state is AlertState.PENDING:
+        after = replace(fresh, state=AlertState.INACTIVE, onset=None)
+    else:
+        after = replace(fresh, state=AlertState.PROBATION, probation_since=at)
+    if after.state is alert.state:
+        return after, None
+    verdict = Verdict(Condition.UNKNOWN, None, None, alert.value, alert.limit, at)
+    return after, _moved(alert, after, verdict, "a new attempt began")
+
+
+def _at_rest(alert: Alert, seen: Alert, verdict: Verdict, timing: Timing) -> Moved:
+    """A breach begins a new episode; calm is nothing new."""
+    if verdict.condition is not Condition.BREACH:
         return alert, None
-    since = alert.quiet_since or verdict.at
-    if _passed(since, verdict.at, timing.keep, run=False):
-        done = replace(alert, state=AlertState.RESOLVED, quiet_since=since)
-        return done, _moved(before, done, verdict, "the rule has cleared")
-    calm = replace(alert, state=AlertState.RECOVERING, quiet_since=since)
-    return calm, None if before.state is AlertState.RECOVERING else _moved(
-        before, calm, verdict, "it is calm"
+    begun = replace(
+        seen,
+        state=AlertState.PENDING,
+        number=alert.number + 1,
+        onset=verdict.at,
+        held=Held(points=1),
+        fired=None,
+        quiet_since=None,
+        probation_since=None,
     )
+    if _lasts(begun.held, timing.hold):
+        return _fire(alert, begun, verdict, _lasted(begun.held))
+    return begun, _moved(alert, begun, verdict, "it began")
 
 
-def _on_probation(
-    before: Alert, alert: Alert, held: Held, verdict: Verdict, timing: Timing, *, cleared: bool
-) -> tuple[Alert, Transition | None]:
-    """After a rollback: recovered, sick again, or merely silent."""
-    if verdict.recovered is True:
-        done = replace(alert, state=AlertState.RESOLVED)
-        return done, _moved(before, done, verdict, "recovered")
-    if verdict.condition is Condition.BREACH:
-        begins = before.held.points == 0
-        again = replace(
-            alert, held=Held(points=1) if begins else held, onset=verdict.at if begins else before.onset, quiet_since=None
-        )
-        if not _long_enough(again.held, timing.hold):
-            return again, None
-        firing = replace(again, state=AlertState.FIRING, fired=verdict.at, probation_since=None)
-        return firing, _moved(before, firing, verdict, "it began again after the rollback")
+def _while_pending(alert: Alert, seen: Alert, verdict: Verdict, timing: Timing) -> Moved:
     if verdict.condition is Condition.OK:
-        alert = replace(alert, held=Held())
-    if timing.within is not None:
-        assert alert.probation_since is not None, "probation has a beginning"
-        if not _passed(alert.probation_since, verdict.at, timing.within, run=True):
-            return alert, None
-        silent = replace(alert, state=AlertState.FIRING, fired=verdict.at)
-        return silent, _moved(before, silent, verdict, "suppressed, not recovered")
-    if not cleared:
-        return replace(alert, quiet_since=None), None
-    since = alert.quiet_since or verdict.at
-    if _passed(since, verdict.at, timing.keep, run=False):
-        done = replace(alert, state=AlertState.RESOLVED)
-        return done, _moved(before, done, verdict, "the rule has cleared")
-    return replace(alert, quiet_since=since), None
+        calm = replace(seen, state=AlertState.INACTIVE, onset=None, held=Held())
+        return calm, _moved(alert, calm, verdict, "the breach did not last")
+    longer = replace(seen, held=_more(alert, verdict.at))
+    if _lasts(longer.held, timing.hold):
+        return _fire(alert, longer, verdict, _lasted(longer.held))
+    return longer, None
+
+
+def _while_firing(alert: Alert, seen: Alert, verdict: Verdict, timing: Timing) -> Moved:
+    """Calm resolves once it has lasted whole; neither calm nor breach (hysteresis) only interrupts it."""
+    if verdict.cleared is True:
+        calm = _calmer(alert, seen, verdict.at)
+        if _lasts(calm.held, timing.keep):
+            done = replace(calm, state=AlertState.RESOLVED)
+            return done, _moved(alert, done, verdict, "the rule has cleared")
+        calm = replace(calm, state=AlertState.RECOVERING)
+        moved = alert.state is not AlertState.RECOVERING
+        return calm, _moved(alert, calm, verdict, "it is calm") if moved else None
+    broken = replace(seen, held=Held(), quiet_since=None)
+    if alert.state is AlertState.RECOVERING and verdict.condition is Condition.BREACH:
+        back = replace(broken, state=AlertState.FIRING)
+        return back, _moved(alert, back, verdict, "it began again")
+    return broken, None
+
+
+def _on_probation(alert: Alert, seen: Alert, verdict: Verdict, timing: Timing) -> Moved:
+    """After a rollback a rule may breach again, recover, or merely fall silent."""
+    if verdict.condition is not Condition.BREACH:
+        if timing.within is not None:
+            return _on_trial(alert, replace(seen, held=Held(), quiet_since=None), verdict, timing)
+        if verdict.cleared is not True:
+            return replace(seen, held=Held(), quiet_since=None), None
+        calm = _calmer(alert, seen, verdict.at)
+        if not _lasts(calm.held, timing.keep):
+            return calm, None
+        done = replace(calm, state=AlertState.RESOLVED, probation_since=None)
+        return done, _moved(alert, done, verdict, "the rule has cleared")
+    begins = alert.quiet_since is not None or alert.held.points == 0
+    again = replace(
+        seen,
+        held=Held(points=1) if begins else _more(alert, verdict.at),
+        onset=verdict.at if begins else alert.onset,
+        quiet_since=None,
+    )
+    if not _lasts(again.held, timing.hold):
+        return _on_trial(alert, again, verdict, timing)
+    return _fire(alert, replace(again, probation_since=None), verdict, "it began again after the rollback")
+
+
+def _on_trial(alert: Alert, after: Alert, verdict: Verdict, timing: Timing) -> Moved:
+    """Where a ladder says what recovery is, nothing else ends the trouble; and it is given a limited time.
+
+    Recovery counts from where the alert had fired before: short of that step even the sick run looked well.
+    It also counts when the time is over, so that a rollback from far ahead is judged at all.
+    """
+    if timing.within is None or alert.probation_since is None:
+        return after, None
+    firing = alert.state is not AlertState.PROBATION
+    over = firing or _passed(alert.probation_since, verdict.at, timing.within)
+    known_ground = alert.fired is None or verdict.at.run_step >= alert.fired.run_step
+    if verdict.recovered is True and verdict.condition is not Condition.BREACH and (over or known_ground):
+        done = replace(after, state=AlertState.RESOLVED, probation_since=None)
+        return done, _moved(alert, done, verdict, "recovered")
+    if over and not firing:
+        silent = replace(after, held=Held(), quiet_since=None)
+        since = alert.probation_since  # kept: from here on only recovery ends it
+        return _fire(alert, replace(silent, probation_since=since), verdict, "suppressed, not recovered")
+    return after, None
+
+
+def _more(alert: Alert, at: Mark) -> Held:
+    """Add what has passed since the last answer; of a stretch that ended in the dark only the present point
+    counts.
+    """
+    held, last = alert.held, alert.last
+    if last is None:
+        return Held(held.points + 1, held.steps, held.seconds)
+    points = max(0, at.points - last.points)
+    if alert.blind:
+        return Held(held.points + min(1, points), held.steps, held.seconds)
+    return Held(
+        held.points + points,
+        held.steps + max(0, at.step - last.step),
+        held.seconds + max(0.0, at.wall_time - last.wall_time),
+    )
+
+
+def _calmer(alert: Alert, seen: Alert, at: Mark) -> Alert:
+    """Count a clear answer: the first, or one more."""
+    if alert.quiet_since is None:
+        return replace(seen, quiet_since=at, held=Held(points=1))
+    return replace(seen, held=_more(alert, at))
+
+
+def _lasts(held: Held, span: Amount) -> bool:
+    amount, unit = span
+    has: float = held.points if unit == "points" else held.steps if unit == "steps" else held.seconds
+    return has >= amount
+
+
+def _passed(since: Mark, at: Mark, span: Amount) -> bool:
+    """Whether a span has passed in the trainer's own steps, the driver's points, or seconds."""
+    amount, unit = span
+    if unit == "points":
+        return at.points - since.points >= amount
+    if unit == "steps":
+        return at.run_step - since.run_step >= amount
+    return at.wall_time - since.wall_time >= amount
+
+
+def _fire(alert: Alert, after: Alert, verdict: Verdict, reason: str) -> Moved:
+    firing = replace(after, state=AlertState.FIRING, fired=verdict.at)
+    return firing, _moved(alert, firing, verdict, reason)
 
 
 def _lasted(held: Held) -> str:
-    if held.points <= 1:
+    if held.points <= 1 and held.seconds == 0:
         return "it breached"
     return f"it has breached for {held.points} points, {held.steps} steps, {held.seconds:.0f} s"
 
 
 def _moved(before: Alert, after: Alert, verdict: Verdict, reason: str) -> Transition:
+    onset = after.onset or before.onset
     return Transition(
-        before.key,
-        before.state,
-        after.state,
-        verdict.at,
-        after.onset or before.onset,
-        verdict.value,
-        verdict.limit,
-        reason,
+        before.key, before.state, after.state, verdict.at, onset, verdict.value, verdict.limit, reason
     )

@@ -1,7 +1,8 @@
 """Message templates: `actor Q {actor_q:.1f} at step {step}`.
 
-A message is rendered at the worst moment of a run, so rendering never fails: what is wrong with a template is found when the
-rule is loaded, and a number that is not known is shown as `unknown`. Only names and format specs: no attributes, no items.
+A message is rendered at the worst moment of a run, so rendering never fails: what is wrong with a template is
+found when the rule is loaded, and a number that is not known is shown as `unknown`. Only names and format
+specs: no attributes, no items.
 """
 
 from __future__ import annotations
@@ -46,7 +47,9 @@ def parts(template: str) -> Iterator[tuple[str, TemplateField | None]]:
 
 
 def faults(template: str, numbers: Collection[str], words: Collection[str]) -> list[str]:
-    """Say what is wrong with a template, given the names of numbers and of texts that it may use; nothing if it is well."""
+    """Say what is wrong with a template, given the names of numbers and of texts that it may use; nothing if
+    it is well.
+    """
     try:
         found = [field for _, field in parts(template) if field is not None]
     except ValueError as error:
@@ -63,7 +66,9 @@ def faults(template: str, numbers: Collection[str], words: Collection[str]) -> l
 
 
 def render(template: str, values: Mapping[str, object]) -> str:
-    """Fill a template in. Never raises: what is not known, or cannot be shown as asked, is shown as well as can be."""
+    """Fill a template in. Never raises: what is not known, or cannot be shown as asked, is shown as well as
+    can be.
+    """
     try:
         found = list(parts(template))
     except ValueError:
