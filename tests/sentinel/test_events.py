@@ -302,6 +302,17 @@ def test_damage_in_a_long_record_is_found_though_it_is_not_parsed(tmp_path: Path
     assert sum(d.length for d in batch.damage) == len(broken)
 
 
+def test_damage_in_a_kind_of_record_that_is_known_to_be_silent_is_found(tmp_path: Path) -> None:
+    """Histograms and images are passed over by their first bytes, but never without their checksum."""
+    image, broken = long_event("frame", 600), bytearray(long_event("frame", 600))
+    broken[500] ^= 1
+    path = tmp_path / "events.out.tfevents.1"
+    path.write_bytes(image * 3 + broken + image + scalar())
+    batch = EventFile(path).read()
+    assert [(d.offset, d.length) for d in batch.damage] == [(3 * len(image), len(image))]
+    assert len(batch.samples) == 1
+
+
 def test_growth_by_blocks_that_end_within_a_record_looks_buffered(tmp_path: Path) -> None:
     """A writer that holds points back writes 8192 bytes at a time; one that flushes writes records."""
     content = b"".join(scalar(step=step) for step in range(1000))

@@ -133,3 +133,24 @@ def test_a_nan_teaches_too_and_memory_is_bounded() -> None:
     samples, slow = read(content, templates)
     assert slow == len(samples) == 21_000
     assert templates.known <= 20_000
+
+
+def test_a_value_whose_bytes_stand_elsewhere_too_does_not_mislead() -> None:
+    """A value that reads like its own tag: the place that was learned must be the value's."""
+    (value,) = struct.unpack("<f", b"abcd")
+    content = b"".join(scalar(tag, 5, value) for tag in ("abcd", "wxyz", "abcd", "wxyz", "abcd"))
+    samples, _ = read(content, Templates(parse))
+    assert same(samples, expected(content))
+
+
+def test_what_follows_the_value_belongs_to_the_template() -> None:
+    """The plugin's name stands behind a tensor's value: another plugin of equal length logs no scalars."""
+
+    def tensor(plugin: str) -> bytes:
+        made = Event.FromString(event("loss", 5, T0, 0.5, "float32 content"))
+        made.summary.value[0].metadata.plugin_data.plugin_name = plugin
+        return record(made.SerializeToString())
+
+    content = tensor("scalars") * 3 + tensor("strange") + tensor("scalars") * 2
+    samples, _ = read(content, Templates(parse))
+    assert len(samples) == 5
