@@ -92,11 +92,13 @@ SpanField = Annotated[Span, BeforeValidator(Span.parse)]
 Name = Annotated[str, StringConstraints(pattern=NAME)]
 
 
-class _Model(BaseModel):
+class Strict(BaseModel):
+    """A table in which an unknown key is a problem."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
 
-class RungSpec(_Model):
+class RungSpec(Strict):
     """One rung of a ladder: what to do, once its condition holds while the alert fires."""
 
     do: Annotated[tuple[Annotated[Verb, _one_of("action", get_args(Verb))], ...], Field(min_length=1)]
@@ -109,7 +111,7 @@ class RungSpec(_Model):
     remedy: str | None = None
 
 
-class LadderSpec(_Model):
+class LadderSpec(Strict):
     """What is done about an alert, rung by rung, and what counts as recovery after a rollback."""
 
     rungs: Annotated[tuple[RungSpec, ...], Field(min_length=1)]
@@ -125,7 +127,7 @@ class LadderSpec(_Model):
         return self
 
 
-class TrySpec(_Model):
+class TrySpec(Strict):
     """One try of a remedy: parameters to set (`x0.3` scales), and parts to give fresh weights."""
 
     set: dict[str, Setting] = Field(default_factory=dict)
@@ -138,13 +140,13 @@ class TrySpec(_Model):
         return self
 
 
-class RemedySpec(_Model):
+class RemedySpec(Strict):
     """What a rollback changes, try by try."""
 
     tries: Annotated[tuple[TrySpec, ...], Field(min_length=1)]
 
 
-class LimitsSpec(_Model):
+class LimitsSpec(Strict):
     """Bounds for a whole run, whatever its rules say."""
 
     max_rollbacks: Annotated[int, Field(ge=0)] = 3
@@ -154,7 +156,7 @@ class LimitsSpec(_Model):
     require_remedy: bool = True
 
 
-class MetricSpec(_Model):
+class MetricSpec(Strict):
     """A canonical metric: candidates in order of preference, tags or `=expressions`."""
 
     any: Annotated[tuple[str, ...], Field(min_length=1)]
@@ -170,7 +172,7 @@ def _metric(value: object) -> object:
     return value
 
 
-class RuleSpec(_Model):
+class RuleSpec(Strict):
     """One rule. `name` is the full name, `pack/rule` or the user's own `rule`."""
 
     name: str
@@ -199,7 +201,7 @@ class _RuleTable(RuleSpec):
     name: Name
 
 
-class InhibitSpec(_Model):
+class InhibitSpec(Strict):
     """While a rule fires, others of the same run are muted."""
 
     when: dict[Literal["rule"], str]
@@ -207,15 +209,15 @@ class InhibitSpec(_Model):
     equal: tuple[Literal["run"], ...] = ("run",)
 
 
-class _Disable(_Model):
+class _Disable(Strict):
     rules: tuple[str, ...] = ()
 
 
-class _Pack(_Model):
+class _Pack(Strict):
     name: str
 
 
-class RuleFile(_Model):
+class RuleFile(Strict):
     """The rule tables of one file."""
 
     version: Literal[1] = 1
