@@ -61,6 +61,7 @@ def _run(journal: Journal, row: dict[str, Any]) -> dict[str, Any]:
         "last_point": row["last_wall"],
         "trainer": json.loads(row["trainer"]) if row["trainer"] else None,
         "alerts": [alert for alert in alerts if alert["state"] != "inactive"],
+        "fired": _fired(journal, run),
         "marks": json.loads(marks[0]["value"]) if marks else {},
         "commands": [
             {k: c[k] for k in ("id", "key", "verb", "state", "asked_step", "step", "checkpoint", "checkpoint_step", "reason")}
@@ -72,6 +73,16 @@ def _run(journal: Journal, row: dict[str, Any]) -> dict[str, Any]:
         ],
         "blind": {"stretches": blind["n"], "bytes": blind["bytes"]},
     }
+
+
+def _fired(journal: Journal, run: str) -> dict[str, int]:
+    """Count by severity how often an alert of this run has begun to fire."""
+    rows = journal.rows(
+        "SELECT severity, count(*) AS n FROM transitions WHERE run = ? AND after = 'firing' "
+        "AND before NOT IN ('firing', 'recovering') GROUP BY severity",
+        run,
+    )
+    return {row["severity"]: row["n"] for row in rows}
 
 
 def _messages(journal: Journal) -> dict[str, dict[str, int]]:
