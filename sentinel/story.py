@@ -47,13 +47,19 @@ def tell(run: str, step: Step, summary: str, *, mode: str, known: bool) -> Messa
         severity=rule.severity,
         run=run,
         rule=step.observation.key,
-        title=rule.why or rule.name,
+        title=step.observation.key,
         state=_word(alert.state),
-        happened=summary if kind == "opened" else (moved.reason if moved else f"{rule.name} goes on"),
+        happened="\n".join(filter(None, (summary, rule.why))) if kind == "opened" else _change(step, summary),
         facts=facts((*_facts(step), *done)),
         advice=rule.try_ if kind == "opened" else "",
         wall_time=at.wall_time,
     )
+
+
+def _change(step: Step, summary: str) -> str:
+    """Say what is new in a story that has begun."""
+    moved = step.observation.transition
+    return f"still firing: {summary}" if moved is None else moved.reason
 
 
 def _word(state: AlertState) -> str:
