@@ -2,8 +2,8 @@
 
     python benchmarks/guard.py [--calls N]
 
-The aim is poll() <= 100 ns, its looks at clock and folder included. Absolute times depend on the machine and on
-what else it does, so three times an empty call passes too. Rounds are interleaved and the least of them counts.
+The aim is poll() <= 100 ns, its looks at clock and folder included. Absolute times depend on the machine and
+on what else it does, so three times an empty call passes too. Rounds are interleaved; the least of them counts.
 """
 
 from __future__ import annotations
