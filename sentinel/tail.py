@@ -20,7 +20,7 @@ from sentinel.journal import Cursor
 
 Interval: TypeAlias = tuple[float, float]
 
-_READ_LIMIT = 16 << 20
+_READ_LIMIT = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
