@@ -1,8 +1,8 @@
 """The rules and alerts of one run: samples in, observations out.
 
-An evaluator says what each rule says now; this file carries the alerts through their lives by it. Between samples the
-rules about silence are asked at multiples of five seconds of wall time, live and in a replay alike, so that both see the
-same moments; never past the last sample of a replay.
+An evaluator says what each rule says now; this file carries the alerts through their lives by it. Between
+samples the rules about silence are asked at multiples of five seconds of wall time, live and in a replay
+alike, so that both see the same moments; never past the last sample of a replay.
 """
 
 from __future__ import annotations
@@ -13,19 +13,28 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from rules.alert import Alert, AlertState, Timing, Transition, advance, rewound
-from rules.evaluate import Evaluator, Program
+from rules.evaluate import TICK_GAP, Evaluator, Program
 from rules.schema import LadderSpec, RuleSpec, Span
 from rules.series import Sample
 from rules.template import render
 from rules.verdict import Condition, Mark, Verdict
 
-BadgeText: TypeAlias = Literal["", "warming", "nodata"]
+BadgeText: TypeAlias = Literal["", "warming", "nodata", "error"]
 
 TIMER = 5.0
 """Seconds of wall time between two moments at which silence is judged."""
 
+_HOUR, _DAY = 3600.0, 86400.0
+_LONGEST_SILENCE = 30 * _DAY
+"""Silence is judged no further than this past the last sample: a broken clock must not turn it into for
+ever.
+"""
+
 _RESTING = (AlertState.INACTIVE, AlertState.RESOLVED)
 _ACTIVE = (AlertState.FIRING, AlertState.RECOVERING, AlertState.PROBATION)
+
+DEFAULT_SUMMARY = "{rule}: {value:.6g} (limit {limit:.6g}) at step {step}, since step {onset}"
+"""What is said of a rule that has no `summary`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +54,34 @@ class Observation:
     verdict: Verdict
 
 
+@dataclass(frozen=True, slots=True)
+class RuleFailure:
+    """A rule's own evaluation failed; the other rules go on, and after three failures it is asked no more.
+
+    Attributes:
+        key: the rule's instance. what: the error in words.
+    """
+
+    key: str
+    what: str
+
+
 class RunWatch:
-    """The alerts of one run. Pure but for its own memory: time comes with the samples."""
+    """The alerts of one run. Pure but for its own memory: time comes with the samples.
+
+    Attributes:
+        alerts: by key; only those of rules that have breached at least once.
+        attempt: how many times the run has been rewound.
+    """
 
     def __init__(
-        self, program: Program, ladders: Mapping[str, LadderSpec], alerts: Iterable[Alert] = ()
+        self,
+        program: Program,
+        ladders: Mapping[str, LadderSpec],
+        alerts: Iterable[Alert] = (),
+        *,
+        attempt: int = 0,
+        began: tuple[int, float] | None = None,
     ) -> None:
         """Begin to watch.
 
@@ -57,18 +89,24 @@ class RunWatch:
             program: the rules, compiled.
             ladders: by name; what recovery is, and how long it may take, is theirs to say.
             alerts: where an earlier process left them.
+            attempt: the run's present one. began: (run step, wall time) at which it did, if a rewind began
+                it.
         """
         self._program = program
         self._ladders = ladders
         self._rules = {compiled.spec.name: compiled.spec for compiled in program.rules}
         self._evaluator: Evaluator = program.evaluator()
         self.alerts: dict[str, Alert] = {alert.key: alert for alert in alerts if self.knows(alert.key)}
+        self.attempt = attempt
+        self._began = None if began is None else Mark(began[0], began[1], 0, began[0])
+        self._points_before: dict[str, int] = {}
         self._timings: dict[str, Timing] = {}
-        self._next_timer: float | None = None
-        self._grace_from: Mark | None = None
-        self._blind: set[str] = set()
-        self._warming: set[str] = set()
+        self._due = -math.inf
+        self._last_wall = -math.inf
+        self._told: dict[str, str] = {}
         self._follow_all()
+
+    # What it knows
 
     @property
     def run_step(self) -> int:
@@ -95,57 +133,102 @@ class RunWatch:
         """Return what each metric resolved to in this run; None where nothing it may be has been logged."""
         return self._evaluator.resolution()
 
-    def message(self, key: str) -> str:
-        """Return the rule's own sentence about this alert, with its numbers filled in."""
+    def message(self, key: str, run: str = "") -> str:
+        """Return the rule's own sentence about this alert, with its numbers as of the last point filled
+        in.
+        """
         rule, alert = self.rule(key), self.alerts.get(key, Alert(key))
-        at = alert.last
-        values: dict[str, object] = {
-            **(self._evaluator.captures(key) if key in self._evaluator.keys() else {}),
-            **(self._evaluator.names(key) if key in self._evaluator.keys() else {}),
+        at = alert.last or alert.fired
+        values: dict[str, object] = {}
+        keys = self._evaluator.keys()
+        if key in keys:
+            values |= self._evaluator.captures(key)
+            values |= self._evaluator.names(key)
+        values |= {
+            "key": key,
             "rule": rule.name,
+            "run": run,
+            "severity": rule.severity,
+            "attempt": self.attempt,
             "step": at.step if at else None,
             "run_step": at.run_step if at else None,
+            "wall": at.wall_time if at else None,
             "onset": alert.onset.step if alert.onset else None,
+            "age": at.wall_time - alert.onset.wall_time if at and alert.onset else None,
             "value": alert.value,
             "limit": alert.limit,
         }
-        return render(rule.summary or "{rule}: {value:.6g} (limit {limit:.6g})", values)
+        return render(rule.summary or DEFAULT_SUMMARY, values)
 
     def marks(self) -> dict[str, BadgeText]:
-        """Return what keeps a rule from being judged: `warming` by its own wish, or `nodata`."""
-        return {**dict.fromkeys(sorted(self._blind), "nodata"), **dict.fromkeys(sorted(self._warming), "warming")}
+        """Return for each rule instance what keeps it from being judged, as of the last sample.
+
+        `error`: its evaluation failed. `warming`: it waits, by its own wish. `nodata`: its answer is UNKNOWN,
+        for want of a metric or because what there is has grown old. Empty: it is judged.
+        """
+        keys = self._evaluator.keys()
+        return {key: self._mark(key) for key in keys}
+
+    def _mark(self, key: str) -> BadgeText:
+        if key in self._evaluator.errors:
+            return "error"
+        if self._waits(key, self.rule(key), self._evaluator.place(key, self._last_wall)):
+            return "warming"
+        try:
+            answer = self._evaluator.condition(key)(self._last_wall)
+        except (ArithmeticError, ValueError, LookupError, TypeError):
+            return "error"
+        return "nodata" if answer is None else ""
+
+    def failures(self) -> list[RuleFailure]:
+        """Return the rules whose evaluation has failed in a way not told before."""
+        errors = self._evaluator.errors
+        if not errors:
+            return []
+        fresh = [RuleFailure(key, what) for key, what in errors.items() if self._told.get(key) != what]
+        self._told.update((failure.key, failure.what) for failure in fresh)
+        return fresh
+
+    # What happens to it
 
     def warm(self, samples: Sequence[Sample], source: int = 0) -> None:
         """Fill the windows from samples that were judged before."""
         self._evaluator.feed(samples, source, judge=False)
         if samples:
-            self._next_timer = _next_multiple(samples[-1][2])
+            self._last_wall = samples[-1][2]
+            self._due = _next_multiple(self._last_wall)
 
     def observe(self, samples: Sequence[Sample], source: int = 0) -> list[Observation]:
         """Judge new samples of one file, in its order."""
-        timer = self._next_timer
-        if not self._evaluator.has_timers or (timer is not None and samples and samples[-1][2] < timer):
-            return self._advance(self._evaluator.feed(samples, source))
+        if not samples:
+            return []
         observations: list[Observation] = []
         begin = 0
-        for index, sample in enumerate(samples):
-            wall = sample[2]
-            if self._next_timer is None:
-                self._next_timer = _next_multiple(wall)
-            elif wall >= self._next_timer:
-                observations += self._advance(self._evaluator.feed(samples[begin:index], source))
-                begin = index
-                observations += self.advance_to(wall)
-        return observations + self._advance(self._evaluator.feed(samples[begin:], source))
+        if self._evaluator.has_timers:
+            for index, sample in enumerate(samples):
+                if sample[2] >= self._due:
+                    observations += self._take(samples[begin:index], source)
+                    observations += self.advance_to(sample[2])
+                    self._due = _next_multiple(sample[2])
+                    begin = index
+        return observations + self._take(samples[begin:] if begin else samples, source)
 
     def advance_to(self, now: float) -> list[Observation]:
-        """Judge silence at every multiple of five seconds up to `now` (wall time, seconds)."""
+        """Judge silence at every multiple of five seconds up to `now` (wall time, seconds).
+
+        After an hour without a sample once a minute is enough, and after a day once an hour.
+        """
         observations: list[Observation] = []
-        if not self._evaluator.has_timers or self._next_timer is None:
+        if not self._evaluator.has_timers or self._due == -math.inf:
             return observations
-        while self._next_timer <= now:
-            observations += self._advance(self._evaluator.timer(self._next_timer))
-            self._next_timer += TIMER
+        while self._due <= now and self._due - self._last_wall <= _LONGEST_SILENCE:
+            if self._due - self._last_wall > TICK_GAP:
+                observations += self.flush()
+            observations += self._advance(self._evaluator.timer(self._due))
+            silence = self._due - self._last_wall
+            self._due = _next_multiple(
+                self._due, TIMER if silence < _HOUR else 60.0 if silence < _DAY else _HOUR
+            )
         return observations
 
     def flush(self) -> list[Observation]:
@@ -155,7 +238,7 @@ class RunWatch:
     def rewind(
         self, to_step: int, at_wall: float, history: Iterable[tuple[int, Sequence[Sample]]]
     ) -> list[Observation]:
-        """Begin a new attempt.
+        """Begin a new attempt: what was pending is forgotten, what fired is on probation.
 
         Args:
             to_step: run step it goes on from.
@@ -166,10 +249,13 @@ class RunWatch:
         for source, samples in history:
             self._evaluator.feed(samples, source, judge=False)
         self._evaluator.flush(judge=False)
-        mark = Mark(to_step, at_wall, 0, to_step)
-        self._grace_from = mark
+        self.attempt += 1
+        self._began = Mark(to_step, at_wall, 0, to_step)
+        keys = self._evaluator.keys()
+        self._points_before = {k: self._evaluator.place(k, at_wall).points for k in keys}
         observations = []
         for key, before in list(self.alerts.items()):
+            mark = self._began._replace(points=self._points_before.get(key, 0))
             after, moved = rewound(before, mark)
             self.alerts[key] = after
             self._follow(key, after)
@@ -178,19 +264,27 @@ class RunWatch:
                 observations.append(Observation(key, self.rule(key), after, moved, verdict))
         return observations
 
+    def _take(self, samples: Sequence[Sample], source: int) -> list[Observation]:
+        if not samples:
+            return []
+        verdicts = self._evaluator.feed(samples, source)
+        self._last_wall = samples[-1][2]
+        return self._advance(verdicts) if verdicts else []
+
     def _advance(self, verdicts: Iterable[tuple[str, Verdict]]) -> list[Observation]:
         observations = []
         for key, found in verdicts:
             rule = self.rule(key)
-            verdict = self._muted(rule, found)
-            self._note_blindness(key, verdict)
+            verdict = found
+            if self._waits(key, rule, found.at):
+                verdict = replace(found, condition=Condition.UNKNOWN, cleared=None)
             before = self.alerts.get(key)
             if before is None:
                 if verdict.condition is not Condition.BREACH:
                     continue
                 before = Alert(key)
             after, moved = advance(before, verdict, self._timing(rule))
-            if after is before and moved is None:
+            if after is before and moved is None and after.state not in _ACTIVE:
                 continue
             self.alerts[key] = after
             if after.state is not before.state:
@@ -199,34 +293,23 @@ class RunWatch:
                 observations.append(Observation(key, rule, after, moved, verdict))
         return observations
 
-    def _muted(self, rule: RuleSpec, verdict: Verdict) -> Verdict:
-        """A rule that is warming up, or in its grace after a rollback, has no opinion yet."""
-        at = verdict.at
-        warming = at.step < rule.after_step or at.points < rule.after_points
-        graced = (
-            self._grace_from is not None
-            and rule.grace is not None
-            and rule.severity != "fatal"
-            and _within(rule.grace, self._grace_from, at)
-        )
-        if not warming and not graced:
-            self._warming.discard(rule.name)
-            return verdict
-        self._warming.add(rule.name)
-        return replace(verdict, condition=Condition.UNKNOWN, cleared=None)
-
-    def _note_blindness(self, key: str, verdict: Verdict) -> None:
-        if verdict.condition is Condition.UNKNOWN:
-            self._blind.add(key)
-        else:
-            self._blind.discard(key)
+    def _waits(self, key: str, rule: RuleSpec, at: Mark) -> bool:
+        """Whether a rule has no opinion yet: it is warming up, or in its grace after a rollback."""
+        if at.step < rule.after_step or at.points < rule.after_points:
+            return True
+        if self._began is None or rule.grace is None or rule.severity == "fatal":
+            return False
+        since = self._began
+        if rule.grace.unit == "points":
+            since = since._replace(points=self._points_before.get(key, 0))
+        return _within(rule.grace, since, at)
 
     def _follow(self, key: str, alert: Alert) -> None:
         """Have the evaluator report this alert at every evaluation while it is not at rest."""
         watching, probation = self._evaluator.watching, self._evaluator.probation
         (watching.discard if alert.state in _RESTING else watching.add)(key)
-        tried = alert.state is AlertState.PROBATION or alert.probation_since is not None
-        (probation.add if tried and alert.state not in _RESTING else probation.discard)(key)
+        tried = alert.probation_since is not None and alert.state not in _RESTING
+        (probation.add if tried else probation.discard)(key)
 
     def _follow_all(self) -> None:
         for key, alert in self.alerts.items():
@@ -254,5 +337,6 @@ def _within(span: Span, since: Mark, at: Mark) -> bool:
             return at.wall_time - since.wall_time < span.amount
 
 
-def _next_multiple(wall: float) -> float:
-    return (math.floor(wall / TIMER) + 1) * TIMER
+def _next_multiple(wall: float, spacing: float = TIMER) -> float:
+    """Return the next moment after a wall time at which silence is judged; none after one that is no time."""
+    return (math.floor(wall / spacing) + 1) * spacing if math.isfinite(wall) else -math.inf
