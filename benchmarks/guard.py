@@ -3,7 +3,7 @@
     python benchmarks/guard.py [--calls N]
 
 The aim is poll() <= 100 ns, its looks at clock and folder included. Absolute times depend on the machine and
-on what else it does, so three times an empty call passes too. Rounds are interleaved; the least of them counts.
+on what else it does, so three times an empty call passes too. Rounds are interleaved, the least counts.
 """
 
 from __future__ import annotations

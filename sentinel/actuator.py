@@ -193,6 +193,10 @@ def advance(
             return _overdue(pending, f"no receipt within {2 * patience.ack:g} s and two rings", liveness, now)
         case State.ACCEPTED if waited >= patience.work:
             return _overdue(pending, f"accepted, but no outcome within {patience.work:g} s", liveness, now)
+        case State.STOPPING | State.KILLING if waited >= patience.grace and liveness is not Liveness.ALIVE:
+            return _overdue(
+                pending, f"no sign of an end, {patience.grace:g} s after the last signal", liveness, now
+            )
         case State.STOPPING if waited >= patience.grace:
             killing = replace(pending, state=State.KILLING, since=now)
             return killing, (Signal(pending.letter, signal.SIGKILL),)
@@ -207,10 +211,10 @@ def _answered(pending: Pending, receipt: Receipt, now: float) -> Pending:
         return pending
     if receipt.status != "accepted":
         return replace(pending, state=State(receipt.status), receipt=receipt, reason=receipt.reason)
-    if pending.state in (State.STOPPING, State.KILLING, State.FAILED):
-        return replace(
-            pending, receipt=receipt
-        )  # too late: the process is being ended as was asked, or has ended
+    given_up = pending.state is State.UNANSWERED and pending.letter.verb == "terminate"
+    if given_up or pending.state in (State.STOPPING, State.KILLING, State.FAILED):
+        # Too late: the process is being ended as was asked, or has ended; waiting anew would force it twice.
+        return replace(pending, receipt=receipt)
     return replace(pending, state=State.ACCEPTED, since=now, receipt=receipt, reason="")
 
 
@@ -232,7 +236,7 @@ def _overdue(
         stopping = replace(pending, state=State.STOPPING, since=now, reason=reason)
         return stopping, (Signal(pending.letter, signal.SIGCONT), Signal(pending.letter, signal.SIGTERM))
     if pending.letter.verb == "terminate":
-        reason += f"; no signal was sent, for the process is {liveness}"
+        reason += f"; no further signal is sent, the process is {liveness}"
     return replace(pending, state=State.UNANSWERED, reason=reason), ()
 
 
