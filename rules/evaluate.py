@@ -15,7 +15,7 @@ from rules.closures import Builder, has_missing
 from rules.compile import Alias, Compiled, CompiledRule, compile_all
 from rules.deciders import Decider, decider
 from rules.fits import NAN
-from rules.progress import Progress
+from rules.progress import MOST_KEPT, Progress
 from rules.schema import RuleSet, RuleSpec
 from rules.series import Sample
 from rules.store import Answer, Reading, Series, StepAny
@@ -73,8 +73,8 @@ class Instance:
     """One rule in one run, or one tag's share of an `each` rule."""
 
     __slots__ = (
-        "answer", "captures", "clear", "decide", "driver", "failures", "inputs", "key",
-        "lazy", "named", "order", "recovered", "rule", "tag", "trees", "waiting",
+        "answer", "captures", "clear", "decide", "driver", "failures", "fires_blind", "inputs", "key",
+        "lazy", "named", "order", "recovered", "rule", "said", "tag", "trees", "waiting",
     )  # fmt: skip
 
     answer: Answer
@@ -92,8 +92,10 @@ class Instance:
         self.inputs: tuple[Series, ...] = ()
         self.named: dict[str, Reading] = {}
         self.decide: Decider | None = None
+        self.fires_blind = rule.spec.no_data == "fire"
         self.lazy = False
         self.waiting = True
+        self.said: dict[str, float | None] | None = None
         self.failures = 0
 
 
@@ -114,7 +116,8 @@ class Evaluator:
     """One run's series, windows and rule instances.
 
     Attributes:
-        watching: keys to be reported at every evaluation, whatever it says; the caller keeps it.
+        watching: keys to be reported at every evaluation, whatever it says. A breach puts its key there, so
+            that its end is seen in the same call of `feed`; the caller takes out what is at rest.
         probation: keys for which recovery is evaluated; the caller keeps it.
         errors: key to the last failure of a rule that failed; after three it is evaluated no more.
     """
@@ -171,12 +174,16 @@ class Evaluator:
             tick = self._ticks[source] = _Tick(self._numbers)
         get, step_any, watching = self._series.get, self._any, self.watching
         number, at, last, dirty, run_step = tick.number, tick.step, tick.wall, tick.dirty, self._reached
+        advances = self._progress.advances
         for tag, step, wall, value in samples:
             series = get(tag)
             if step != at or wall - last > TICK_GAP or (series is not None and series.tick == number):
-                if dirty or tick.fresh or watching:
-                    tick.wall = last
-                    self._close(tick, out, judge=judge)
+                if tick.fresh or watching:
+                    self._settle(tick)
+                if dirty:
+                    if judge:
+                        self._judge(dirty, last, out)
+                    dirty.clear()
                 self._numbers = number = self._numbers + 1
                 tick.number = number
                 at = step
@@ -192,9 +199,15 @@ class Evaluator:
             series.count += 1
             if step > run_step and not series.probe:
                 self._reached = run_step = step
-                self._progress.advance(step, wall, last if last > -math.inf else self._last_wall)
+                advances.append((step, wall, last if last > -math.inf else self._last_wall))
                 step_any.tick = number
-                step_any.take(step, wall, float(step))
+                step_any.step = step
+                step_any.wall = wall
+                step_any.value = float(step)
+                step_any.count += 1
+                step_any.arrivals.append(wall)
+                for push in step_any.pushes:
+                    push(step, wall, step_any.value)
                 if step_any.rules:
                     dirty.update(step_any.rules)
             last = wall
@@ -209,6 +222,8 @@ class Evaluator:
                 dirty.update(series.rules)
         tick.step, tick.wall = at, last
         self._last_wall = last
+        if len(advances) > MOST_KEPT:
+            self._progress.thin()
         return out
 
     def flush(self, *, judge: bool = True) -> Verdicts:
@@ -216,32 +231,26 @@ class Evaluator:
         out: Verdicts = []
         for tick in self._ticks.values():
             if tick.step is not None:
-                self._close(tick, out, judge=judge)
+                self._settle(tick)
+                if judge:
+                    self._judge(tick.dirty, tick.wall, out)
+                tick.dirty.clear()
                 tick.step = None
         return out
 
     def timer(self, now: float) -> Verdicts:
         """Evaluate the rules whose answer changes between points, as of `now`."""
         out: Verdicts = []
-        for instance in self._timed:
-            self._judge(instance, now, out)
+        self._judge(self._timed, now, out)
         return out
 
-    def _close(self, tick: _Tick, out: Verdicts, *, judge: bool) -> None:
-        dirty = tick.dirty
+    def _settle(self, tick: _Tick) -> None:
+        """Before a tick is judged: let its new tags take effect; see to the watched rules that are lazy."""
         if tick.fresh:
             tick.fresh = False
-            dirty.update(self._settle())
-        if judge:
-            if self.watching:
-                dirty.update(self._lazy_ones(tick))
-            now = tick.wall
-            before = len(out)
-            for instance in dirty:
-                self._judge(instance, now, out)
-            if len(out) - before > 1:
-                out[before:] = sorted(out[before:], key=lambda pair: self._instances[pair[0]].order)
-        dirty.clear()
+            tick.dirty.update(self._settle_tags())
+        if self.watching:
+            tick.dirty.update(self._lazy_ones(tick))
 
     def _lazy_ones(self, tick: _Tick) -> list[Instance]:
         """Instances that are passed over while quiet, but must be seen to end once they are not."""
@@ -253,13 +262,25 @@ class Evaluator:
             and any(series is self._any or series.tick == tick.number for series in instance.inputs)
         ]
 
-    def _judge(self, instance: Instance, now: float, out: Verdicts) -> None:
-        try:
-            answer = instance.answer(now)
-            if answer is True or instance.key in self.watching or (answer is None and _fires_blind(instance)):
-                out.append((instance.key, self._verdict(instance, now, answer=answer)))
-        except (ArithmeticError, ValueError, LookupError, TypeError) as error:
-            self._failed(instance, error)
+    def _judge(self, instances: Iterable[Instance], now: float, out: Verdicts) -> None:
+        watching, before = self.watching, len(out)
+        for instance in instances:
+            try:
+                answer = instance.answer(now)
+                if (
+                    answer is True
+                    or (watching and instance.key in watching)
+                    or (answer is None and instance.fires_blind)
+                ):
+                    out.append((instance.key, self._verdict(instance, now, answer=answer)))
+                    instance.said = self._read_names(
+                        instance, now
+                    )  # the next point may come before it is told
+                    watching.add(instance.key)
+            except (ArithmeticError, ValueError, LookupError, TypeError) as error:
+                self._failed(instance, error)
+        if len(out) - before > 1:  # a set has no order of its own
+            out[before:] = sorted(out[before:], key=lambda pair: self._instances[pair[0]].order)
 
     def _verdict(self, instance: Instance, now: float, *, answer: bool | None) -> Verdict:
         no_data = instance.rule.spec.no_data
@@ -270,6 +291,7 @@ class Evaluator:
             tree = instance.trees[0]
             assert tree is not None
             instance.decide = decider(self._builder, tree)
+            self._builder.attached.clear()
         value, limit = instance.decide(now)
         cleared = None if answer is None else not answer
         if instance.clear is not None:
@@ -298,7 +320,7 @@ class Evaluator:
             self._first_wall = wall
         return series
 
-    def _settle(self) -> list[Instance]:
+    def _settle_tags(self) -> list[Instance]:
         """Let new tags take effect: metrics resolve, instances appear; the open ticks' points are handed to
         them.
         """
@@ -445,6 +467,15 @@ class Evaluator:
         """The rule of a key."""
         return self._instances[key].rule.spec
 
+    def condition(self, key: str) -> Answer:
+        """A rule's own condition, to be asked at a moment; as it stands until new tags appear."""
+        return self._instances[key].answer
+
+    def place(self, key: str, now: float) -> Mark:
+        """Where a rule stands at a moment, on the axis of its driver."""
+        driver = self._instances[key].driver
+        return Mark(driver.step if driver.count else 0, now, driver.count, max(self.run_step, 0))
+
     def captures(self, key: str) -> dict[str, str]:
         """The captures of an `each` rule's instance, with its tag under "tag"; empty for other rules."""
         instance = self._instances[key]
@@ -454,17 +485,21 @@ class Evaluator:
         """Every rule instance that exists in this run."""
         return list(self._instances)
 
-    def names(self, key: str, now: float | None = None) -> dict[str, float | None]:
-        """Every metric, let and param that a rule's messages may name, as of the last point (or `now`)."""
+    def names(self, key: str) -> dict[str, float | None]:
+        """Every metric, let and param that a rule's messages may name: as of its last verdict, else as of
+        now.
+        """
         instance = self._instances[key]
-        at = self._last_wall if now is None else now
+        return dict(instance.said or self._read_names(instance, self._last_wall))
+
+    def _read_names(self, instance: Instance, now: float) -> dict[str, float | None]:
         found: dict[str, float | None] = dict(instance.rule.params)
         if instance.tag is not None:
             found["x"] = self._series[instance.tag].value
         for name, reading in instance.named.items():
             try:
-                value = reading(at)
-            except ArithmeticError:
+                value = reading(now)
+            except (ArithmeticError, ValueError):
                 value = NAN
             found[name] = None if math.isnan(value) else value
         return found
@@ -484,10 +519,6 @@ class Evaluator:
         of it.
         """
         return self._progress.wall_at(run_step)
-
-
-def _fires_blind(instance: Instance) -> bool:
-    return instance.rule.spec.no_data == "fire"
 
 
 def _has_alarm(instance: Instance) -> bool:

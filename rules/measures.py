@@ -17,7 +17,7 @@ from rules import fits
 from rules.fits import NAN
 from rules.store import Answer, Push, Reading, Series
 from rules.tree import Call, Missing, Node, Number, StepAny, Tag, Window
-from rules.windows import Buffer, Greatest, Ordered, PointBuffer, SpanBuffer, Sums
+from rules.windows import Buffer, Greatest, LogLine, Ordered, PointBuffer, SpanBuffer, Sums
 
 T = TypeVar("T")
 
@@ -395,12 +395,10 @@ def _slope(_parts: Parts, _call: Call, on: Buffer) -> Callable[[], float]:
 
 
 def _doubling(direction: int) -> Callable[[Parts, Call, Buffer], Callable[[], float]]:
-    def compute(_parts: Parts, call: Call, on: Buffer) -> Callable[[], float]:
+    def compute(parts: Parts, call: Call, on: Buffer) -> Callable[[], float]:
         min_r2 = call.number("min_r2")
-        return per_point(
-            on,
-            lambda: fits.doubling(list(on.steps), list(on.values), min_r2=min_r2, direction=direction),
-        )
+        line = riding(parts, on, "logline", lambda _values: LogLine(on))
+        return lambda: float(line.doubling(min_r2, direction))
 
     return compute
 

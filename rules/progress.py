@@ -7,55 +7,43 @@ a rollback.
 
 from __future__ import annotations
 
-from array import array
-from bisect import bisect_right
-
-MOST_KEPT = 200_000
+MOST_KEPT = 20_000
 
 
 class Progress:
     """The run step as a function of wall time, and back.
 
-    Each entry is a run step, the wall time of its first point, and that of the last point before it.
+    Attributes:
+        advances: (run step, wall time of its first point, wall time of the last point before it), oldest
+            first.
+            The evaluator appends; `thin` is to be called once there are more than MOST_KEPT.
     """
 
-    __slots__ = ("_before", "_first", "_steps")
+    __slots__ = ("advances",)
 
     def __init__(self) -> None:
-        self._steps = array("q")
-        self._first = array("d")
-        self._before = array("d")
-
-    def advance(self, step: int, wall: float, before: float) -> None:
-        """The run has come to `step`, with a point at `wall`; the point before that was at `before`."""
-        self._steps.append(step)
-        self._first.append(wall)
-        self._before.append(before)
-        if len(self._steps) > MOST_KEPT:
-            self._thin()
+        self.advances: list[tuple[int, float, float]] = []
 
     def step_at(self, wall: float) -> int:
         """The greatest run step logged at or before a wall time; 0 if none."""
-        # Clocks may go back between two writers, so walls are nearly sorted and the last entry at or before
-        # counts.
-        index = bisect_right(self._first, wall)
-        while index < len(self._first) and self._first[index] <= wall:
-            index += 1
-        return self._steps[index - 1] if index else 0
+        # From the end, since it is asked of the recent past, and clocks may go back between two writers.
+        return next((step for step, first, _ in reversed(self.advances) if first <= wall), 0)
 
     def wall_at(self, step: int) -> float | None:
-        """The last wall time at which the run step was at most `step`; None while it still is, or if it
-        never was.
+        """The last wall time at which the run step was at most `step`; None while it is, or if it never
+        was.
         """
-        index = bisect_right(self._steps, step)
-        if index == len(self._steps) or index == 0:
-            return None
-        return self._before[index]
+        before = None
+        for at, _, last in reversed(self.advances):
+            if at <= step:
+                return before
+            before = last
+        return None
 
-    def _thin(self) -> None:
+    def thin(self) -> None:
         """Forget every other entry; the next one answers for the gap with the earlier time."""
-        for index in range(2, len(self._steps), 2):
-            self._before[index] = self._before[index - 1]
-        self._steps = self._steps[::2]
-        self._first = self._first[::2]
-        self._before = self._before[::2]
+        kept = self.advances
+        self.advances = [
+            (step, first, kept[index - 1][2] if index and index % 2 == 0 else before)
+            for index, (step, first, before) in enumerate(kept)
+        ][::2]

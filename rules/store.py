@@ -23,6 +23,7 @@ Answer: TypeAlias = Callable[[float], bool | None]
 FRESH_FOR = 600.0
 """Seconds for which a value is fresh at least; ten median gaps when that is longer."""
 GAPS_KEPT = 129
+NO_STEP = -(1 << 63)
 PROBES = "sys/"
 """Tags of the sentinel's own measurements; they do not tell that the trainer is alive."""
 
@@ -58,7 +59,7 @@ class Series:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.step = -1
+        self.step = NO_STEP
         self.wall = -math.inf
         self.value = NAN
         self.count = 0
@@ -86,12 +87,15 @@ class Series:
 
     def take(self, step: int, wall: float, value: float) -> None:
         """Take a point in and hand it on; `Evaluator.feed` does the same in line for tags."""
-        if step != self.step or not self.count:
+        if step != self.step:
             self.arrivals.append(wall)
-        self.step, self.wall, self.value = step, wall, value
+            self.step = step
+        self.wall = wall
+        self.value = value
         self.count += 1
-        for push in self.pushes if math.isfinite(value) else self.skips:
-            push(step, wall, value)
+        if self.pushes:
+            for push in self.pushes if value - value == 0.0 else self.skips:
+                push(step, wall, value)
 
 
 class StepAny(Series):

@@ -10,9 +10,10 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, insort
 from collections import deque
+from operator import mul
 from typing import Protocol
 
-from rules.fits import INF, NAN, deviation, median, quantile
+from rules.fits import INF, NAN, deviation, doubling, median, quantile
 
 
 class Statistic(Protocol):
@@ -77,10 +78,10 @@ class PointBuffer(Buffer):
         self.steps.append(step)
         self.walls.append(wall)
         self.values.append(value)
-        if len(self.values) > self.size:
-            self._drop()
         for statistic in self.statistics:
             statistic.add(value)
+        if len(self.values) > self.size:
+            self._drop()
 
     def skip(self, step: int, wall: float, value: float) -> None:
         pass
@@ -117,10 +118,8 @@ class SpanBuffer(Buffer):
         self.version += 1
         position = wall if self.by_time else step
         self.start = min(self.start, position)
-        if position <= self.end:
-            return
-        self.end = position
-        edge = position - self.size
+        self.end = max(self.end, position)
+        edge = self.end - self.size
         positions = self.walls if self.by_time else self.steps
         while positions and positions[0] <= edge:
             self._drop()
@@ -205,6 +204,74 @@ class Sums:
         if n < 2:
             return NAN
         return math.sqrt(max(0.0, self._s2 - self._s1 * self._s1 / n) / (n - 1))
+
+
+class LogLine:
+    """The least-squares line through (step, ln value) of the window's positive tail, by running sums.
+
+    Kept about an origin inside the window, and summed again once as many points have come as it holds.
+    """
+
+    __slots__ = ("_buffer", "_origin", "_since", "_sums", "_xs", "_ys")
+
+    def __init__(self, buffer: Buffer) -> None:
+        self._buffer = buffer
+        self._xs: deque[int] = deque()
+        self._ys: deque[float] = deque()
+        self._origin = (0, 0.0)
+        self._since = 0
+        self._sums = (0.0, 0.0, 0.0, 0.0, 0.0)
+        for step, value in zip(buffer.steps, buffer.values, strict=True):
+            self._take(step, value)
+
+    def add(self, value: float) -> None:
+        self._take(self._buffer.steps[-1], value)
+
+    def drop(self, _value: float) -> None:
+        if len(self._xs) > len(self._buffer.values):  # the tail reached to the beginning
+            x, y = self._xs.popleft() - self._origin[0], self._ys.popleft() - self._origin[1]
+            sx, sy, sxx, sxy, syy = self._sums
+            self._sums = (sx - x, sy - y, sxx - x * x, sxy - x * y, syy - y * y)
+
+    def _take(self, step: int, value: float) -> None:
+        if value <= 0:
+            self._xs.clear()
+            self._ys.clear()
+            return
+        log = math.log(value)
+        if not self._xs:
+            self._origin, self._sums, self._since = (step, log), (0.0, 0.0, 0.0, 0.0, 0.0), 0
+        self._xs.append(step)
+        self._ys.append(log)
+        self._since += 1
+        x, y = step - self._origin[0], log - self._origin[1]
+        sx, sy, sxx, sxy, syy = self._sums
+        self._sums = (sx + x, sy + y, sxx + x * x, sxy + x * y, syy + y * y)
+
+    def doubling(self, min_r2: float, direction: int) -> float:
+        """Steps in which the values double or halve; as `fits.doubling`, which see."""
+        n = len(self._xs)
+        if n < 3:
+            return NAN
+        if self._since > n:
+            self._again(n)
+        sx, sy, sxx, sxy, syy = self._sums
+        vx, vxy, vy = sxx - sx * sx / n, sxy - sx * sy / n, syy - sy * sy / n
+        # A nearly flat line, or steps that are nearly one, are differences of large sums: ask the points.
+        if vx <= 1e-6 * sxx or vy <= 1e-6 * syy:
+            return doubling(
+                list(self._xs), list(self._buffer.values)[-n:], min_r2=min_r2, direction=direction
+            )
+        if vxy * direction > 0 and vxy * vxy >= min_r2 * vx * vy:
+            return math.log(2) * vx / abs(vxy)
+        return INF
+
+    def _again(self, n: int) -> None:
+        x0, y0 = self._origin = (self._xs[n // 2], self._ys[n // 2])
+        xs, ys = [x - x0 for x in self._xs], [y - y0 for y in self._ys]
+        self._since = 0
+        sx, sxx = float(sum(xs)), float(sum(map(mul, xs, xs)))
+        self._sums = (sx, sum(ys), sxx, sum(map(mul, xs, ys)), sum(map(mul, ys, ys)))
 
 
 class Ordered:

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rules.fits import quantile
-from rules.windows import Buffer, Greatest, Ordered, PointBuffer, SpanBuffer, Sums
+from rules.fits import doubling, quantile
+from rules.windows import Buffer, Greatest, LogLine, Ordered, PointBuffer, SpanBuffer, Sums
 
 NAN, INF = math.nan, math.inf
 
@@ -62,7 +62,8 @@ def test_each_statistic_equals_the_batch_formula_after_each_point(
     buffer = make(unit, size)
     sums, ordered = Sums(buffer.values), Ordered(buffer.values)
     high, low = Greatest(buffer.values, 1.0), Greatest(buffer.values, -1.0)
-    buffer.statistics += [sums, ordered, high, low]
+    line = LogLine(buffer)
+    buffer.statistics += [sums, ordered, high, low, line]
     history: list[tuple[int, float, float]] = []
     step, wall = 0, 0.0
     for dstep, dwall, value in moves:
@@ -85,6 +86,10 @@ def test_each_statistic_equals_the_batch_formula_after_each_point(
         deviations = [abs(v - ordered.median()) for v in held]
         assert agree(ordered.mad(), statistics.median(deviations) if held else NAN, scale, 1e-15)
         assert ordered.quantile(0.9) == quantile(sorted(held), 0.9) or not held
+        expected = doubling(list(buffer.steps), held, min_r2=0.0, direction=1)
+        found = line.doubling(0.0, 1)
+        # Where the slope is nearly none, its sign may be either's rounding.
+        assert agree(found, expected, 0.0, 1e-6) or min(found, expected) > 1e6
         assert (high.value(), low.value()) == (max(held), min(held)) if held else math.isnan(high.value())
 
 
