@@ -46,7 +46,9 @@ class Group:
 GROUPS = {
     "alone": Group("incident, left alone", "incident", None),
     "saved": Group("incident, sentinel in act mode", "incident", "sentinel.toml"),
-    "report": Group("incident, sentinel with the report's remedies", "incident", "benchmarks/report_remedies.toml"),
+    "report": Group(
+        "incident, sentinel with the report's remedies", "incident", "benchmarks/report_remedies.toml"
+    ),
     "healthy": Group("healthy, sentinel in act mode", "healthy", "sentinel.toml"),
 }
 
@@ -66,7 +68,9 @@ def run_group(
         while waiting and len(going) < AT_ONCE:
             seed = waiting.pop(0)
             flags = ("--preset", group.preset, "--observation", "state", "--npcs", "0", "--eval_freq", "0")
-            going[seed] = start_trainer(logdir / f"s{seed}", *flags, "--seed", str(seed), "--max_timesteps", str(steps))
+            going[seed] = start_trainer(
+                logdir / f"s{seed}", *flags, "--seed", str(seed), "--max_timesteps", str(steps)
+            )
         for seed, process in list(going.items()):
             if process.poll() is not None:
                 del going[seed]
@@ -83,12 +87,23 @@ def run_group(
 def table_of(group: Group, results: dict[int, tuple[Story, dict[str, Any] | None]]) -> Table:
     """Lay one group out, a row a seed."""
     table = Table(title=group.title)
-    for column in ("seed", "Q > 50 at", "max Q", "rolled back to", "max Q since", "last length", "last return", "ended at"):
+    for column in (
+        "seed",
+        "Q > 50 at",
+        "max Q",
+        "rolled back to",
+        "max Q since",
+        "last length",
+        "last return",
+        "ended at",
+    ):
         table.add_column(column, justify="right")
     table.add_column("commands")
     for seed, (story, status) in results.items():
         commands = status["commands"] if status else []
-        targets = [str(c["checkpoint_step"]) for c in commands if c["verb"] == "rollback" and c["state"] == "done"]
+        targets = [
+            str(c["checkpoint_step"]) for c in commands if c["verb"] == "rollback" and c["state"] == "done"
+        ]
         first = story.first_above(SANE_Q)
         table.add_row(
             str(seed),
@@ -118,14 +133,20 @@ def verdicts(results: dict[str, dict[int, tuple[Story, dict[str, Any] | None]]])
             for story, _ in results["saved"].values()
         ]
         found.append(
-            (all(saved), f"with the sentinel, {sum(saved)} of {len(saved)} end healthy (last ten episodes >= {bar:.0f} steps)")
+            (
+                all(saved),
+                f"with the sentinel, {sum(saved)} of {len(saved)} end healthy (last ten episodes >= {bar:.0f} steps)",
+            )
         )
     if "report" in results and healthy:
         bar = ENOUGH * fmean(healthy)
         cured = [
-            story.worst_q_since_rollback < SANE_Q and story.last_length >= bar for story, _ in results["report"].values()
+            story.worst_q_since_rollback < SANE_Q and story.last_length >= bar
+            for story, _ in results["report"].values()
         ]
-        found.append((True, f"with the report's remedies, {sum(cured)} of {len(cured)} end healthy (expected: none)"))
+        found.append(
+            (True, f"with the report's remedies, {sum(cured)} of {len(cured)} end healthy (expected: none)")
+        )
     if "healthy" in results:
         touched = [s for _, status in results["healthy"].values() if status for s in status["commands"]]
         fired = [status["fired"] for _, status in results["healthy"].values() if status]
@@ -138,7 +159,9 @@ def verdicts(results: dict[str, dict[int, tuple[Story, dict[str, Any] | None]]])
 
 def main() -> int:
     """Run the chosen groups and print one table each."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seeds", type=int, default=5, help="how many, from 0 on")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--steps", type=int, default=STEPS)

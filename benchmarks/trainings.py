@@ -35,7 +35,18 @@ def start_sentinel(
     logdir: Path, state: Path, config: Path, *flags: str, log: Path | None = None
 ) -> subprocess.Popen[bytes]:
     """Start `sentinel run LOGDIR` as a process of its own; what it says goes to `log`."""
-    command = [sys.executable, "-m", "sentinel", "run", *flags, "-c", str(config), "--state", str(state), str(logdir)]
+    command = [
+        sys.executable,
+        "-m",
+        "sentinel",
+        "run",
+        *flags,
+        "-c",
+        str(config),
+        "--state",
+        str(state),
+        str(logdir),
+    ]
     output = log.open("wb") if log is not None else subprocess.DEVNULL
     try:
         return subprocess.Popen(command, stdout=output, stderr=output)
