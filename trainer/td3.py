@@ -96,15 +96,19 @@ class NoEncoder(nn.Module):
 
 
 class StateEncoder(nn.Module):
-    """One layer over the state vector: the state-only stand-in for the incident's CNN."""
+    """Two layers over the state vector: the state-only stand-in for the incident's CNN.
+
+    One layer alone lets the actor's features raise Q only linearly; the incident grew exponentially.
+    """
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
-        self.layer = nn.Linear(shape.vector_dim, shape.feature_dim)
+        self.hidden = nn.Linear(shape.vector_dim, 64)
+        self.layer = nn.Linear(64, shape.feature_dim)
 
     def forward(self, observation: Observation) -> Tensor:
         """[batch, vector_dim] -> [batch, feature_dim]."""
-        return functional.relu(self.layer(observation["vector"]))
+        return functional.relu(self.layer(functional.relu(self.hidden(observation["vector"]))))
 
 
 class ImageEncoder(nn.Module):
