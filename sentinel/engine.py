@@ -56,14 +56,14 @@ class Engine:
         grew = False
         with self._journal.transaction():
             self._find_runs(now, monotonic)
-            for name, request in pending(self._state):
-                self._take(name, request, now)
-                answered.append(name)
             for name, run in self._runs.items():
                 if name in self._found:
                     grew |= run.look(self._found[name].event_files, now, monotonic)
                 else:
                     run.vanish(now)
+            for name, request in pending(self._state):  # after the looks, which tell who the trainer is
+                self._take(name, request, now)
+                answered.append(name)
             self._mail.record(now)
             beat_due = monotonic - self._beaten >= BEAT_EVERY
             if beat_due:
