@@ -70,7 +70,7 @@ class Config:
         0.1, "standard deviation of exploration noise, in units of half the action range"
     )
     hidden: int = _option(256, "width of the two hidden layers of actor and critics")
-    feature_dim: int = _option(128, "width of what the encoder gives")
+    feature_dim: int = _option(256, "width of what the encoder gives")
     encoder: Literal["none", "mlp", "cnn"] = _option(
         "mlp", "before actor and critics; images need cnn", choices=("none", "mlp", "cnn")
     )
@@ -83,9 +83,9 @@ class Config:
     noise_clip: float = _option(0.5, "and its limit")
     policy_freq: int = _option(2, "critic updates per policy update")
     actor_lr: float = _option(3e-4, "Adam rate of the actor")
-    critic_lr: float = _option(3e-4, "Adam rate of the critics")
-    actor_encoder_lr: float = _option(3e-4, "Adam rate of the actor's own encoder")
-    critic_encoder_lr: float = _option(3e-4, "Adam rate of the critics' encoder")
+    critic_lr: float = _option(1e-3, "Adam rate of the critics")
+    actor_encoder_lr: float = _option(1e-3, "Adam rate of the actor's own encoder")
+    critic_encoder_lr: float = _option(1e-3, "Adam rate of the critics' encoder")
     actor_clip: float = _option(0.0, "largest gradient norm of actor and its encoder; 0 for no clipping")
     critic_clip: float = _option(0.0, "largest gradient norm of critics and their encoder; 0 for no clipping")
     q_clamp: float = _option(
@@ -136,7 +136,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "actor_clip": 1.0,
         "critic_clip": 10.0,
     },
-    "paper": {"encoder": "none", "discount": 0.99, "tau": 0.005, "batch_size": 256},
+    "paper": {"encoder": "none", "discount": 0.99, "tau": 0.005, "batch_size": 256, "actor_lr": 1e-3},
 }
 """What a preset changes in the defaults, which are those of `healthy`; docs/td3.md gives the reasons."""
 

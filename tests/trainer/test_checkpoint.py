@@ -65,19 +65,17 @@ def end_state(run: Path, name: str) -> str:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_fresh_process_goes_on_bit_for_bit(
-    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Resumed in warm-up (20) and in mid-episode of learning (40, 60), step 75 is the same to the last bit."""
+def test_a_fresh_process_goes_on_bit_for_bit(kind: str, tmp_path: Path) -> None:
+    """Resumed in warm-up (20) and in mid-episode of learning (60), step 75 is the same to the last bit."""
     whole = tmp_path / "whole"
     assert main([*KINDS[kind], "--max_timesteps", "75", "--logdir", str(whole)]) == 0
     expected = end_state(whole, "00-00000075")
-    for step in (20, 40, 60):
+    for step in (20, 60):
         run = tmp_path / f"from{step}"
         shutil.copytree(whole, run)
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         command = [sys.executable, "-m", "trainer", "--logdir", str(run), "--resume", f"00-{step:08d}"]
-        if step == 40:  # one fresh process is proof enough of independence, the others save its start-up
+        if step == 60:  # one fresh process is proof enough of independence, the others save its start-up
             subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
         else:
             assert main(command[3:]) == 0
