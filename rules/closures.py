@@ -15,7 +15,8 @@ from math import isnan
 from typing import Any
 
 from rules.fits import NAN
-from rules.measures import CONDITIONS, MEASURES, Parts
+from rules.measures import CONDITIONS, MEASURES
+from rules.parts import Parts
 from rules.store import FRESH_FOR, Answer, Derived, Push, Reading, Series
 from rules.tree import (
     Aligned,

@@ -1,8 +1,7 @@
 """The function table of the rule language: every signature, its window needs and its meaning, once.
 
 The parser checks calls against this table, error messages print signatures from it, and the reference
-documentation is generated from it. What a function computes lives in `closures.py` (pointwise), `windows.py`
-and `fits.py`.
+documentation is generated from it. What a function computes lives in `pointwise.py` and `windowed.py`.
 """
 
 from __future__ import annotations
