@@ -180,8 +180,14 @@ def _while_pending(alert: Alert, seen: Alert, verdict: Verdict, timing: Timing) 
 
 
 def _while_firing(alert: Alert, seen: Alert, verdict: Verdict, timing: Timing) -> Moved:
-    """Calm resolves once it has lasted whole; neither calm nor breach (hysteresis) only interrupts it."""
-    if verdict.cleared is True:
+    """Calm resolves once it has lasted whole; neither calm nor breach (hysteresis) only interrupts it.
+
+    A breach is no calm even where `clear` holds too: the two may look at different parts of the trouble.
+    """
+    breach = verdict.condition is Condition.BREACH
+    if verdict.cleared is None and not breach:
+        return replace(alert, blind=True, value=verdict.value, limit=verdict.limit), None
+    if verdict.cleared is True and not breach:
         calm = _calmer(alert, seen, verdict.at)
         if _lasts(calm.held, timing.keep):
             done = replace(calm, state=AlertState.RESOLVED)
@@ -190,7 +196,7 @@ def _while_firing(alert: Alert, seen: Alert, verdict: Verdict, timing: Timing) -
         moved = alert.state is not AlertState.RECOVERING
         return calm, _moved(alert, calm, verdict, "it is calm") if moved else None
     broken = replace(seen, held=Held(), quiet_since=None)
-    if alert.state is AlertState.RECOVERING and verdict.condition is Condition.BREACH:
+    if alert.state is AlertState.RECOVERING and breach:
         back = replace(broken, state=AlertState.FIRING)
         return back, _moved(alert, back, verdict, "it began again")
     return broken, None
@@ -201,7 +207,9 @@ def _on_probation(alert: Alert, seen: Alert, verdict: Verdict, timing: Timing) -
     if verdict.condition is not Condition.BREACH:
         if timing.within is not None:
             return _on_trial(alert, replace(seen, held=Held(), quiet_since=None), verdict, timing)
-        if verdict.cleared is not True:
+        if verdict.cleared is None:
+            return replace(alert, blind=True), None
+        if verdict.cleared is False:
             return replace(seen, held=Held(), quiet_since=None), None
         calm = _calmer(alert, seen, verdict.at)
         if not _lasts(calm.held, timing.keep):
