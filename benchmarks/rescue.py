@@ -169,6 +169,8 @@ def main() -> int:
             logdir = str(Path(folder) / what.replace(" ", "-"))
             recorder = train(common | asked | {"logdir": logdir}, remedy)
             progress.advance(runs)
+            highest = max(recorder.actor_q.values())
+            console.print(f"{what}: highest actor Q {highest:.0f}, length {recorder.length:.0f} at the end")
             return recorder
 
         for seed in range(arguments.seeds):
