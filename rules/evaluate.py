@@ -9,31 +9,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 
 from rules.closures import Builder, has_missing
 from rules.compile import Alias, Compiled, CompiledRule, compile_all
 from rules.deciders import Decider, decider
 from rules.fits import NAN
+from rules.names import Names
 from rules.progress import MOST_KEPT, Progress
 from rules.schema import RuleSet, RuleSpec
 from rules.series import Sample
 from rules.store import Answer, Reading, Series, StepAny
 from rules.tree import (
-    Aligned,
-    Arithmetic,
     Call,
-    Choice,
-    Compare,
-    Each,
-    Logic,
-    Metric,
     Missing,
-    Negative,
     Node,
     Not,
     Tag,
-    children,
     kind,
     walk,
 )
@@ -137,7 +128,7 @@ class Evaluator:
         self._ticks: dict[int, _Tick] = {}
         self._numbers = 0
         self._new_tags: list[str] = []
-        self._metrics: dict[str, tuple[str, Node]] = {}
+        self._names = Names(program.metrics, self._series)
         self._instances: dict[str, Instance] = {}
         self._timed: list[Instance] = []
         for rule in program.rules:
@@ -327,7 +318,7 @@ class Evaluator:
         new, self._new_tags = self._new_tags, []
         self._builder.open_ticks = {tick.number for tick in self._ticks.values()}
         for name in self.program.metrics:
-            self._resolve_metric(name)
+            self._names.metric(name)
         for rule in self.program.rules:
             for tag in new if rule.pattern is not None else ():
                 self._instantiate(rule, tag)
@@ -367,56 +358,11 @@ class Evaluator:
         if instance.rule.timed:
             self._timed.append(instance)
 
-    def _resolve_metric(self, name: str) -> Node | None:
-        """What a metric is in this run; the first candidate that exists sticks."""
-        if name in self._metrics:
-            return self._metrics[name][1]
-        alias = self.program.metrics.get(name)
-        for candidate in alias.candidates if alias else ():
-            if candidate.tree is None:
-                tree: Node = Tag(candidate.text) if candidate.text in self._series else Missing()
-            else:
-                tree = self._resolve(candidate.tree)
-            if not any(isinstance(part, Missing) for part in walk(tree)):
-                assert alias is not None
-                if alias.same_step and not isinstance(tree, Tag):
-                    tree = Aligned(tree)
-                self._metrics[name] = (candidate.text, tree)
-                return tree
-        return None
-
-    def _resolve(self, node: Node, tag: str | None = None, captures: Mapping[str, str] | None = None) -> Node:
-        """A tree with its names replaced by this run's tags; what is not there (yet) is Missing."""
-        match node:
-            case Metric():
-                return self._resolve_metric(node.name) or Missing()
-            case Each():
-                return Tag(tag) if tag is not None else Missing()
-            case Tag():
-                name = node.name
-                for capture, text in (captures or {}).items():
-                    name = name.replace(f"{{{capture}}}", text)
-                return Tag(name) if name in self._series else Missing()
-        parts = [self._resolve(child, tag, captures) for child in children(node)]
-        match node:
-            case Call():
-                return replace(node, arguments=tuple(parts))
-            case Logic():
-                return replace(node, operands=tuple(parts))
-            case Arithmetic() | Compare():
-                return replace(node, left=parts[0], right=parts[1])
-            case Negative() | Not():
-                return replace(node, operand=parts[0])
-            case Choice():
-                return Choice(*parts)
-            case _:
-                return node
-
     def _build(self, instance: Instance) -> bool:
         """(Re)make an instance's closures; False if nothing has changed since the last time."""
         rule, builder = instance.rule, self._builder
         trees = tuple(
-            tree and self._resolve(tree, instance.tag, instance.captures)
+            tree and self._names.tree(tree, instance.tag, instance.captures)
             for tree in (rule.expr, rule.clear, rule.recovered, *(node for _, node in rule.named))
         )
         if trees == instance.trees:
@@ -506,9 +452,7 @@ class Evaluator:
 
     def resolution(self) -> dict[str, str | None]:
         """What each metric is in this run: a tag, or "=expression"; None while it is unresolved."""
-        return {
-            name: self._metrics[name][0] if name in self._metrics else None for name in self.program.metrics
-        }
+        return {name: self._names.chosen(name) for name in self.program.metrics}
 
     def run_step_at(self, wall_time: float) -> int:
         """The greatest run step logged at or before a wall time; 0 if none."""
