@@ -3,8 +3,8 @@
     sentinel run --act runs -- python -m examples.plain_loop runs/plain
 
 The "model" is one weight, pulled towards 0 by gradient descent on w^4 / 4. Batch 200 is a bad one, and always
-will be: with lr = 0.5 the weight leaves the valley, and a few steps later the loss is infinite. A rollback alone
-would meet the same batch again; with half the lr it passes. The rule is `generic/nonfinite`, with its own remedy.
+will be: with lr = 0.5 the weight leaves the valley, and a few steps later the loss is infinite. A rollback
+alone would meet the same batch again; with half the lr it passes. The rule is `generic/nonfinite`.
 
 docs/guard.md goes through it. Only `open_log` knows TensorBoard; your own logger takes its place.
 """
@@ -34,8 +34,8 @@ def train(run: Path, steps: int, open_log: Callable[[], Log], pause: float = 0.0
     outcome = "finished"
     save(run, guard.attempt, state)  # there is a way back from the very beginning
     while state["step"] < steps and outcome == "finished":
-        update(state)
-        log("train/loss", state["weight"] ** 2 / 4 * state["weight"] ** 2, state["step"])
+        loss = update(state)
+        log("train/loss", loss, state["step"])
         if state["step"] % 50 == 0:
             save(run, guard.attempt, state)
         time.sleep(pause)
@@ -54,15 +54,17 @@ def train(run: Path, steps: int, open_log: Callable[[], Log], pause: float = 0.0
     return outcome
 
 
-def update(state: State) -> None:
+def update(state: State) -> float:
     """One step of gradient descent; products, because `**` raises where a real framework gives infinity."""
     weight = state["weight"] + (2.5 if state["step"] == 200 else 0.0)
-    state["weight"] = weight - state["lr"] * weight * weight * weight
+    cube = weight * weight * weight
+    state["weight"] = weight - state["lr"] * cube
     state["step"] += 1
+    return float(cube * weight / 4)
 
 
 def roll_back(run: Path, guard: Guard, command: Command, state: State) -> State:
-    """Become the checkpoint asked for, with the remedy; refused, and the state as it was, where it is no use."""
+    """Become the checkpoint asked for, with the remedy; refused, and nothing changed, where it is no use."""
     try:
         earlier = load(run / "checkpoints" / str(command.to_checkpoint))
     except (OSError, ValueError, KeyError) as error:
