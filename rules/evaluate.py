@@ -10,24 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 
-from rules.closures import Builder, has_missing
+from rules.closures import Builder
 from rules.compile import Alias, Compiled, CompiledRule, compile_all
-from rules.deciders import Decider, decider
+from rules.deciders import decider
 from rules.fits import NAN
+from rules.instances import Instance
 from rules.names import Names
 from rules.progress import MOST_KEPT, Progress
 from rules.schema import RuleSet, RuleSpec
 from rules.series import Sample
-from rules.store import Answer, Reading, Series, StepAny
-from rules.tree import (
-    Call,
-    Missing,
-    Node,
-    Not,
-    Tag,
-    kind,
-    walk,
-)
+from rules.store import Answer, Series, StepAny
 from rules.verdict import Condition, Mark, Verdict
 
 TICK_GAP = 2.0
@@ -58,36 +50,6 @@ def compile_rules(rules: RuleSet) -> Program:
         RuleErrors: with all problems of all rules.
     """
     return Program(compile_all(rules))
-
-
-class Instance:
-    """One rule in one run, or one tag's share of an `each` rule."""
-
-    __slots__ = (
-        "answer", "captures", "clear", "decide", "driver", "failures", "fires_blind", "inputs", "key",
-        "lazy", "named", "order", "recovered", "rule", "said", "tag", "trees", "waiting",
-    )  # fmt: skip
-
-    answer: Answer
-    clear: Answer | None
-    recovered: Answer | None
-    driver: Series
-
-    def __init__(self, rule: CompiledRule, key: str, tag: str | None, captures: dict[str, str]) -> None:
-        self.rule = rule
-        self.key = key
-        self.tag = tag
-        self.captures = captures
-        self.order = (rule.order, key)
-        self.trees: tuple[Node | None, ...] = ()
-        self.inputs: tuple[Series, ...] = ()
-        self.named: dict[str, Reading] = {}
-        self.decide: Decider | None = None
-        self.fires_blind = rule.spec.no_data == "fire"
-        self.lazy = False
-        self.waiting = True
-        self.said: dict[str, float | None] | None = None
-        self.failures = 0
 
 
 class _Tick:
@@ -135,7 +97,7 @@ class Evaluator:
             if rule.pattern is None:
                 self._add(Instance(rule, rule.spec.name, None, {}))
         for instance in self._instances.values():
-            self._build(instance)
+            instance.build(self._names, self._builder)
         self._builder.attached.clear()
 
     @property
@@ -323,10 +285,12 @@ class Evaluator:
             for tag in new if rule.pattern is not None else ():
                 self._instantiate(rule, tag)
         built = [
-            instance for instance in self._instances.values() if instance.waiting and self._build(instance)
+            instance
+            for instance in self._instances.values()
+            if instance.waiting and instance.build(self._names, self._builder)
         ]
         self._hand_on()
-        return [instance for instance in built if not instance.lazy or _has_alarm(instance)]
+        return [instance for instance in built if not instance.lazy or instance.ends_badly()]
 
     def _hand_on(self) -> None:
         """Give what was just attached the point that its series has had in a tick that is still open."""
@@ -357,55 +321,6 @@ class Evaluator:
         self._instances[instance.key] = instance
         if instance.rule.timed:
             self._timed.append(instance)
-
-    def _build(self, instance: Instance) -> bool:
-        """(Re)make an instance's closures; False if nothing has changed since the last time."""
-        rule, builder = instance.rule, self._builder
-        trees = tuple(
-            tree and self._names.tree(tree, instance.tag, instance.captures)
-            for tree in (rule.expr, rule.clear, rule.recovered, *(node for _, node in rule.named))
-        )
-        if trees == instance.trees:
-            return False
-        instance.trees = trees
-        instance.waiting = any(isinstance(part, Missing) for tree in trees if tree for part in walk(tree))
-        expr, clear, recovered, *named = trees
-        assert expr is not None
-        conditions = [tree for tree in (expr, clear, recovered) if tree is not None]
-        inputs = list(dict.fromkeys(series for tree in conditions for series in builder.inputs(tree)))
-        instance.inputs = tuple(inputs)
-        own = self._series.get(instance.tag) if instance.tag is not None else None
-        instance.driver = builder.driver = own or (inputs[0] if inputs else self._any)
-        instance.answer = builder.truth(expr)
-        instance.clear = builder.truth(clear) if clear is not None else None
-        instance.recovered = builder.truth(recovered) if recovered is not None else None
-        instance.decide = None
-        instance.named = {
-            name: builder.number(tree)
-            for (name, _), tree in zip(rule.named, named, strict=True)
-            if tree is not None and kind(tree) == "num"
-        }
-        self._subscribe(instance, expr)
-        return True
-
-    def _subscribe(self, instance: Instance, expr: Node) -> None:
-        """Have the instance judged when its inputs get points; lazily where a quiet answer is certain
-        without it.
-        """
-        match expr:
-            case Not(Call("is_finite", (Tag(name),))) | Call("is_nan", (Tag(name),)):
-                instance.lazy = True
-                series = self._series[name]
-                if instance not in series.alarms:
-                    series.alarms = (*series.alarms, instance)
-            case Call("stale" | "absent"):
-                instance.lazy = True  # a point makes it young: only the timer can find it old
-            case _:
-                # What names no series of this run, such as `step() > 9`, goes by the run's own steps.
-                fallback = () if instance.inputs or has_missing(expr) else (self._any,)
-                for series in instance.inputs or fallback:
-                    if instance not in series.rules:
-                        series.rules = (*series.rules, instance)
 
     # What the caller asks
 
@@ -463,8 +378,3 @@ class Evaluator:
         of it.
         """
         return self._progress.wall_at(run_step)
-
-
-def _has_alarm(instance: Instance) -> bool:
-    """Whether a lazy instance's own series ends in a value that it must see."""
-    return any(not math.isfinite(series.value) for series in instance.inputs)
