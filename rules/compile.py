@@ -7,35 +7,21 @@ shared by all runs; what is a run's own lives in its `Evaluator`.
 from __future__ import annotations
 
 import re
-import string
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from rules.expr import Fault, Scope, parse
+from rules import template
+from rules.expr import Scope, parse
 from rules.functions import Kind
 from rules.schema import RuleSet, RuleSpec
 from rules.source import Problem, RuleErrors
-from rules.tree import Call, Metric, Node, walk
+from rules.syntax import Fault
+from rules.tree import Call, Metric, Node, kind, walk
 
 MAX_ALIAS_NESTING = 4
 
-MESSAGE_NAMES = frozenset(
-    {
-        "age",
-        "attempt",
-        "key",
-        "limit",
-        "onset",
-        "rule",
-        "run",
-        "run_step",
-        "severity",
-        "step",
-        "tag",
-        "value",
-        "wall",
-    }
-)
+MESSAGE_NUMBERS = frozenset({"age", "attempt", "limit", "onset", "run_step", "step", "value", "wall"})
+MESSAGE_WORDS = frozenset({"key", "rule", "run", "severity", "tag"})
 """What a message may name besides metrics, lets, params and captures."""
 
 
@@ -185,7 +171,7 @@ class _Compiler:
         expr = self._condition(spec, "expr", spec.expr, scope)
         clear = self._condition(spec, "clear", spec.clear, scope) if spec.clear else None
         recovered = self._recovery(spec, scope)
-        self._messages(spec, scope)
+        self._messages(spec, scope, lets)
         conditions = [expr, *(tree for tree in (clear, recovered) if tree is not None)]
         metrics = dict.fromkeys(
             [part.name for tree in conditions for part in walk(tree) if isinstance(part, Metric)]
@@ -216,21 +202,20 @@ class _Compiler:
             self._problem(self._set.where(spec.name, "each"), f"{spec.name}.each: {error}")
             return compile_pattern("**")
 
-    def _messages(self, spec: RuleSpec, scope: Scope) -> None:
+    def _messages(self, spec: RuleSpec, scope: Scope, lets: Mapping[str, Node]) -> None:
         """A message that names something unknown would fail when it is needed most."""
-        known = {*scope.metrics, *scope.params, *scope.lets, *scope.captures, *MESSAGE_NAMES}
+        conditions = {name for name, tree in lets.items() if kind(tree) != "num"}
+        numbers = {*scope.metrics, *scope.params, *scope.lets, *MESSAGE_NUMBERS} - conditions
+        words = MESSAGE_WORDS | set(scope.captures)
         if scope.each:
-            known.add("x")
+            numbers |= {"x"}
+        else:
+            words -= {"tag"}
         for part in ("summary", "why", "try_"):
             shown = part.rstrip("_")
             where = self._set.where(spec.name, shown)
-            try:
-                unknown = [name for name in fields(getattr(spec, part)) if name not in known]
-            except ValueError as error:
-                self._problem(where, f"{spec.name}.{shown}: {error}", "write {{ and }} for braces")
-                continue
-            for name in unknown:
-                self._problem(where, f"{spec.name}.{shown}: nothing is named {{{name}}}", _near(name, known))
+            for fault in template.faults(getattr(spec, part), numbers, words):
+                self._problem(where, f"{spec.name}.{shown}: {fault.what}", fault.hint)
 
     def _parse(self, text: str, scope: Scope, expect: Kind | None, where: str, part: str) -> Node:
         tree, faults = parse(text, scope, expect)
@@ -268,37 +253,13 @@ def compile_pattern(text: str) -> Pattern:
     return Pattern(text, re.compile("".join(parts)), tuple(captures), "*" in text)
 
 
-def fields(template: str) -> Iterator[str]:
-    """The names in a message's braces.
-
-    Raises:
-        ValueError: the braces do not match, or a field has an attribute or an index.
-    """
-    for _, name, _, _ in string.Formatter().parse(template):
-        if name is None:
-            continue
-        if not name.isidentifier():
-            raise ValueError(f"{{{name}}} is no plain name")
-        yield name
-
-
 def _fields(spec: RuleSpec) -> Iterator[str]:
-    for template in (spec.summary, spec.why, spec.try_):
-        try:
-            yield from fields(template)
-        except ValueError:
-            return  # told by _messages
+    for message in (spec.summary, spec.why, spec.try_):
+        yield from template.names(message)
 
 
 def _problem(where: str, part: str, text: str, fault: Fault) -> Problem:
     return Problem(where, f"{part}: {fault.what}", fault.hint, " ".join(text.splitlines()), fault.span)
-
-
-def _near(name: str, known: Iterable[str]) -> str:
-    import difflib  # noqa: PLC0415  # only when something is wrong
-
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean '{{{near[0]}}}'?" if near else "name a metric, let, param or capture"
 
 
 def _nesting(name: str, metrics: Mapping[str, Alias], depth: int = 0) -> int:

@@ -7,6 +7,8 @@ specs: no attributes, no items.
 
 from __future__ import annotations
 
+import difflib
+import math
 import string
 from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
@@ -46,22 +48,38 @@ def parts(template: str) -> Iterator[tuple[str, TemplateField | None]]:
         yield literal, TemplateField(name, spec or "")
 
 
-def faults(template: str, numbers: Collection[str], words: Collection[str]) -> list[str]:
-    """Say what is wrong with a template, given the names of numbers and of texts that it may use; nothing if
-    it is well.
-    """
+class TemplateFault(NamedTuple):
+    """One thing wrong with a template, and what to write instead."""
+
+    what: str
+    hint: str
+
+
+def names(template: str) -> list[str]:
+    """Return the names that a template mentions, in order; none where its braces do not match."""
+    try:
+        return [field.name for _, field in parts(template) if field is not None]
+    except ValueError:
+        return []
+
+
+def faults(template: str, numbers: Collection[str], words: Collection[str]) -> list[TemplateFault]:
+    """Say what is wrong with a template, given the names of numbers and of texts that it may use."""
     try:
         found = [field for _, field in parts(template) if field is not None]
     except ValueError as error:
-        return [f"{error}; write {{{{ and }}}} for braces"]
+        return [TemplateFault(str(error), "write {name} or {name:.1f}, and {{ and }} for braces")]
     wrong = []
     for name, spec in found:
         if name not in numbers and name not in words:
-            wrong.append(f"nothing is named {{{name}}}")
-        elif name in numbers and not (_fits(1.5, spec) and _fits(1, spec)):
-            wrong.append(f"{{{name}:{spec}}}: {spec!r} formats no number; for example {{{name}:.3g}}")
+            near = difflib.get_close_matches(name, [*numbers, *words], n=1)
+            hint = f"did you mean '{{{near[0]}}}'?" if near else "name a metric, let, param or capture"
+            wrong.append(TemplateFault(f"nothing is named {{{name}}}", hint))
+        elif name in numbers and not (_fits(1.5, spec) and _fits(math.nan, spec)):
+            what = f"{{{name}:{spec}}}: {spec!r} formats no number"
+            wrong.append(TemplateFault(what, f"for example {{{name}:.1f}}"))
         elif name in words and not _fits("text", spec):
-            wrong.append(f"{{{name}:{spec}}}: {spec!r} formats no text")
+            wrong.append(TemplateFault(f"{{{name}:{spec}}}: {spec!r} formats no text", f"write {{{name}}}"))
     return wrong
 
 
