@@ -8,15 +8,13 @@ names: which tag a metric is, is known only in a run.
 from __future__ import annotations
 
 import ast
-import difflib
 import math
 import re
-import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
 
 from rules.functions import FUNCTIONS, WINDOW_UNITS, Function, Kind, WindowUnit
+from rules.syntax import Fault, Span, UnreadableError, nearest, read
 from rules.tree import (
     Arithmetic,
     Call,
@@ -38,22 +36,8 @@ from rules.tree import (
     walk,
 )
 
-MAX_CHARACTERS = 2000
-MAX_NODES = 200
-MAX_DEPTH = 24
 MAX_NESTING = 4
 MAX_POINTS = 100_000
-
-Span: TypeAlias = tuple[int, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """One static error: what, where in the text (start and end columns, 0-based), what to write instead."""
-
-    what: str
-    span: Span | None = None
-    hint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +75,9 @@ def parse(text: str, scope: Scope, expect: Kind | None = None, nesting: int = 0)
     leading = len(text) - len(text.lstrip(" "))
     parser = _Parser(text, scope, nesting)
     try:
-        node = parser.whole(leading)
-    except _UnreadableError:
-        return Truth(value=False), parser.faults
+        node = parser.node(read(text))
+    except UnreadableError as error:
+        return Truth(value=False), [error.fault]
     if expect and not parser.faults and kind(node) != expect:
         whole = (leading, len(text.rstrip(" ")))
         if expect == "bool":
@@ -113,10 +97,6 @@ def seconds(text: str) -> float | None:
     if not found:
         return None
     return float(found[1]) * {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}[found[2]]
-
-
-class _UnreadableError(Exception):
-    """The text cannot be looked at any further; its fault is recorded."""
 
 
 _WRONG = Missing()
@@ -164,49 +144,6 @@ class _Parser:
 
     def _column(self, offset: int) -> int:
         return len(self._bytes[:offset].decode("utf-8", "replace"))
-
-    def whole(self, leading: int) -> Node:
-        if len(self.text) > MAX_CHARACTERS:
-            self.fault(f"longer than {MAX_CHARACTERS} characters", None, "split it with let = { ... }")
-            raise _UnreadableError
-        tree = self._python(leading)
-        count = sum(1 for node in ast.walk(tree) if isinstance(node, ast.expr))
-        if count > MAX_NODES:
-            self.fault(
-                f"more than {MAX_NODES} parts ({count})", self.span(tree), "split it into several rules"
-            )
-            raise _UnreadableError
-        if _depth(tree) > MAX_DEPTH:
-            self.fault(
-                f"nested deeper than {MAX_DEPTH}", self.span(tree), "name parts of it under let = { ... }"
-            )
-            raise _UnreadableError
-        return self.node(tree)
-
-    def _python(self, leading: int) -> ast.expr:
-        body = self.text.strip(" ")  # blanks in front would be an indentation error
-        if not body:
-            self.fault("the expression is empty", None, "write a condition such as actor_q > 50")
-            raise _UnreadableError
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                tree = ast.parse(body, mode="eval").body
-        except SyntaxError as error:
-            # Python points before or past the text when something is missing at its end.
-            inside = error.lineno == 1 and error.offset and error.offset <= len(body)
-            column = leading + (error.offset - 1 if inside and error.offset else len(body))
-            end = leading + (error.end_offset or 0) - 1 if inside and error.end_lineno == 1 else 0
-            self.fault(f"syntax: {error.msg}", (column, max(end, column + 1)), _syntax_hint(body))
-            raise _UnreadableError from None
-        except (ValueError, RecursionError, MemoryError) as error:
-            self.fault(f"syntax: {error or type(error).__name__}", None, "simplify it")
-            raise _UnreadableError from None
-        for node in ast.walk(tree):
-            if isinstance(node, ast.expr | ast.keyword):
-                node.col_offset += leading
-                node.end_col_offset = (node.end_col_offset or 0) + leading
-        return tree
 
     def node(self, node: ast.expr) -> Node:
         match node:
@@ -269,7 +206,7 @@ class _Parser:
                 "unknown metric 'x'", self.span(node), 'x is known in a rule with each = "pattern"'
             )
         known = [*scope.metrics, *scope.lets, "step_any"]
-        hint = _nearest(name, known) or 'declare it under [metrics], or use m["exact/tag"]'
+        hint = nearest(name, known) or 'declare it under [metrics], or use m["exact/tag"]'
         return self.fault(f"unknown metric '{name}'", self.span(node), hint)
 
     def _let(self, node: ast.Name) -> Node:
@@ -292,7 +229,7 @@ class _Parser:
         if not (isinstance(node.value, ast.Name) and node.value.id == "p"):
             return self.fault("attribute access is not allowed", self.span(node), "only p.<param> is")
         if node.attr not in self.scope.params:
-            hint = _nearest(node.attr, self.scope.params, "p.") or "declare it under [params]"
+            hint = nearest(node.attr, self.scope.params, "p.") or "declare it under [params]"
             return self.fault(f"unknown parameter 'p.{node.attr}'", self.span(node), hint)
         return Number(float(self.scope.params[node.attr]))
 
@@ -306,9 +243,7 @@ class _Parser:
         tag = node.slice.value
         for name in re.findall(r"\{(\w+)\}", tag) if self.scope.each else ():
             if name not in self.scope.captures:
-                hint = (
-                    _nearest(name, self.scope.captures) or "captures are the {names} in the pattern of each"
-                )
+                hint = nearest(name, self.scope.captures) or "captures are the {names} in the pattern of each"
                 return self.fault(f"unknown capture '{{{name}}}'", self.span(node), hint)
         return Tag(tag)
 
@@ -370,7 +305,7 @@ class _Parser:
         function = FUNCTIONS.get(node.func.id)
         if function is None:
             hint = (
-                _nearest(node.func.id, FUNCTIONS, suffix="()")
+                nearest(node.func.id, FUNCTIONS, suffix="()")
                 or f"the functions are {', '.join(sorted(FUNCTIONS))}"
             )
             return self.fault(f"unknown function '{node.func.id}'", self.span(node.func), hint)
@@ -422,7 +357,7 @@ class _Parser:
             if name is None:
                 self.fault("starred arguments are not allowed", self.span(value))
             elif name not in function.keywords:
-                hint = _nearest(name, function.keywords) or f"signature: {function.signature}"
+                hint = nearest(name, function.keywords) or f"signature: {function.signature}"
                 self.fault(f"{function.name}() has no argument '{name}'", self.span(value), hint)
             elif name in WINDOW_UNITS:
                 windows.append(self._window(WINDOW_UNITS[name], value))
@@ -477,7 +412,7 @@ class _Parser:
                 options[name] = word
                 return
             listed = " or ".join(repr(choice) for choice in option.choices)
-            hint = _nearest(str(word), option.choices) if isinstance(word, str) else ""
+            hint = nearest(str(word), option.choices) if isinstance(word, str) else ""
             self.fault(f"{name}= takes {listed}", self.span(node), hint)
             return
         value = self._constant_number(node)
@@ -508,30 +443,3 @@ class _Parser:
 
 _NO_WINDOW = Window("points", 0)
 """Stands where a window was wrong."""
-
-
-def _depth(tree: ast.AST) -> int:
-    """Levels of nesting, without recursion: the text may be as deep as Python's parser allows."""
-    deepest, level = 0, [tree]
-    while level:
-        deepest += 1
-        level = [
-            child for node in level for child in ast.iter_child_nodes(node) if isinstance(child, ast.expr)
-        ]
-        level += [keyword.value for node in level if isinstance(node, ast.Call) for keyword in node.keywords]
-    return deepest
-
-
-def _nearest(name: str, known: Collection[str], prefix: str = "", suffix: str = "") -> str:
-    """The hint that names the nearest known word, or nothing."""
-    within = [word for word in known if len(name) > 1 and name in word]
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6) or within
-    return f"did you mean '{prefix}{near[0]}{suffix}'?" if near else ""
-
-
-def _syntax_hint(text: str) -> str:
-    if "&&" in text or "||" in text or re.search(r"![^=]", text):
-        return "use 'and' / 'or' / 'not'"
-    if re.search(r"(?<![=<>!])=(?!=)", text):
-        return "compare with =="
-    return "the language is described in docs/rules.md"

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rules.expr import MAX_CHARACTERS, Fault, Scope, parse, seconds
+from rules.expr import Scope, parse, seconds
 from rules.functions import FUNCTIONS
 from rules.source import Problem
+from rules.syntax import MAX_CHARACTERS, Fault
 from rules.tree import Call, Compare, Logic, Metric, Negative, Number, Tag, Window, kind, walk
 
 SCOPE = Scope(
