@@ -194,6 +194,8 @@ def paths(value: Any, path: Path = ()) -> list[Path]:
 
 @settings(max_examples=300, deadline=None)
 @given(documents())
+@example('a = """x"" """""\nb = [\'\'\'y\'\'\'\'\', 1]\nc = """\\"""" # " ]"""\n')
+@example("a = [ # ]\n1, # }\n2]\nb = 1 # [[c]]\n")
 @example('a = [[1, 2], [{ b = "]" }]]\n"" = 1\n')
 @example("[a.b.c]\n[a]\nd = 1979-05-27 07:32:00\n[[a.e]]\n[a.e.f]\n[[a.e]]\n[a.e.f]\ng = 1\n")
 def test_every_path_of_tomllib_has_its_place(text: str) -> None:
