@@ -40,7 +40,7 @@ def test_all_packs_go_together() -> None:
 
 @pytest.mark.parametrize(("pack", "rule"), RULES, ids=IDS)
 def test_a_rule_says_what_why_and_what_to_try(pack: str, rule: dict[str, Any]) -> None:
-    """A person reads it at night: what happened, why it matters, what to try, and where the threshold is from."""
+    """A person reads it at night: what happened, why, what to try, and where the threshold is from."""
     assert all(rule.get(key) for key in ("summary", "why", "try", "source", "labels"))
     assert rule["severity"] in ("info", "warning", "critical", "fatal")
     if rule["severity"] in ("critical", "fatal"):
