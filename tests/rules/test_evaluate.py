@@ -228,12 +228,17 @@ def test_steps_that_go_back_keep_their_order_and_lose_nothing() -> None:
 
 
 def test_sources_have_ticks_of_their_own() -> None:
-    """Two files that write at once do not cut each other's ticks."""
-    run = evaluator("a > b")
+    """Two files that write at once neither cut nor lose each other's ticks."""
+    run = evaluator("a > b", "a > 0")
+    run.feed([("a", 0, 0.0, 0.0), ("b", 0, 0.0, 0.0)], 0)
+    run.flush()
     out = run.feed([("a", 1, 0.0, 1.0)], 0)
     out += run.feed([("c", 900, 0.0, 1.0)], 1)
-    out += run.feed([("b", 1, 0.0, 0.0), ("a", 2, 1.0, 0.0)], 0)
-    assert [verdict.condition for _, verdict in out] == [Condition.BREACH]
+    out += run.feed([("b", 1, 0.0, 0.0), ("c", 2, 1.0, 0.0)], 0)
+    assert [(key, verdict.condition) for key, verdict in out] == [
+        ("r0", Condition.BREACH),
+        ("r1", Condition.BREACH),
+    ]
 
 
 # Names
