@@ -1,17 +1,19 @@
 """One run's alerts and ladders: samples in, consequences out.
 
-Live and replay both go through here and nowhere else, so the same log gives the same decisions. The judge keeps what
-the policy needs to know of a run (rollbacks, suspect stretches, what is under way) and touches no file and no clock.
+Live and replay both go through here and nowhere else, so the same log gives the same decisions. The judge
+keeps what the policy needs to know of a run (rollbacks, suspect stretches, what is under way) and touches no
+file and no clock.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import get_args
 
 from rules.alert import Alert, AlertState, Transition
 from rules.evaluate import Program
-from rules.schema import LadderSpec, RuleSpec
+from rules.schema import LadderSpec, RuleSpec, Severity
 from rules.series import Sample
 from rules.verdict import Mark
 from rules.watch import Observation, RunWatch
@@ -19,6 +21,7 @@ from sentinel.checkpoints import Checkpoint
 from sentinel.policy import Action, Book, Climb, Declared, RunFacts, decide, refused
 
 GRAVE = ("critical", "fatal")
+SEVERITIES = get_args(Severity)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,15 @@ class Ledger:
 
 
 class Judge:
-    """The rules, alerts and ladders of one run."""
+    """The rules, alerts and ladders of one run.
+
+    Attributes:
+        watch: the rules and their alerts. climbs: how far each alert has climbed its ladder, by key.
+        ledger: what the run has been through.
+        catalogue, declared, checkpoint_bytes, unreachable: what is known of the trainer; see RunFacts.
+        act: whether ladders are climbed; not while history is caught up with.
+        sends: whether what is decided is really asked of the trainer, and so under way from then on.
+    """
 
     def __init__(
         self,
@@ -86,17 +97,21 @@ class Judge:
         attempt: int = 0,
         attempt_began: int = 0,
     ) -> None:
-        self.watch = RunWatch(program, book.ladders, alerts)
+        self.ledger = ledger or Ledger()
+        began = self.ledger.rewinds[-1] if self.ledger.rewinds else None
+        self.watch = RunWatch(program, book.ladders, alerts, attempt=attempt, began=began)
         self.book = book
         self.climbs: dict[str, Climb] = {climb.key: climb for climb in climbs}
-        self.ledger = ledger or Ledger()
         self.attempt = attempt
         self.attempt_began = attempt_began
         # As of the observation being judged; the watch is already at the end of its batch by then.
         self._firing = {key for key, alert in self.watch.alerts.items() if alert.state is AlertState.FIRING}
         self.catalogue: Callable[[], Sequence[Checkpoint]] | None = None
         self.declared: Declared | None = None
+        self.checkpoint_bytes: Callable[[], int] = int
+        self.unreachable = ""
         self.act = True
+        self.sends = False
 
     def samples(self, samples: Sequence[Sample], source: int) -> list[Step]:
         """Judge new samples of one event file, in file order."""
@@ -155,7 +170,11 @@ class Judge:
         if after is not climb:
             self.climbs[key] = after
         for action in actions:
-            if action.verb in ("checkpoint", "rollback") and not action.withheld:
+            if action.withheld or action.verb == "notify":
+                continue
+            if self.sends:  # at once, since the next observation of this very batch must know
+                self.ledger.in_flight.add(action.verb)
+            if action.verb != "terminate":
                 self.ledger.actions.append(observation.verdict.at.wall_time)
         return actions
 
@@ -172,22 +191,35 @@ class Judge:
             in_flight=frozenset(ledger.in_flight),
             inhibited_by=self._inhibitor(observation.rule),
             others_exhausted=any(climb.exhausted for climb in self.climbs.values()),
+            checkpoint_bytes=self.checkpoint_bytes,
+            unreachable=self.unreachable,
         )
 
     def _descent(self) -> list[Checkpoint]:
-        """List the checkpoints that no rewind has left behind: whatever was written later, or no later in steps."""
+        """List the checkpoints that no rewind has left behind: whatever was written later, or no later in
+        steps.
+        """
         assert self.catalogue is not None, "asked only where there is one"
         return [
             checkpoint
             for checkpoint in self.catalogue()
-            if all(checkpoint.wall_time > wall or checkpoint.step <= step for step, wall in self.ledger.rewinds)
+            if all(
+                checkpoint.wall_time > wall or checkpoint.step <= step for step, wall in self.ledger.rewinds
+            )
         ]
 
     def _inhibitor(self, rule: RuleSpec) -> str | None:
         """Name a firing rule that mutes this one; a fatal rule is never muted."""
         if rule.severity == "fatal":
             return None
-        return next((key for key in sorted(self._firing) if self._mutes(self.watch.rule(key), rule)), None)
+        muting = (key for key in sorted(self._firing) if self._mutes(self.watch.rule(key), rule))
+        return next((key for key in muting if not self._yields(self.watch.rule(key), rule)), None)
+
+    def _yields(self, firing: RuleSpec, rule: RuleSpec) -> bool:
+        """Of two rules that mute each other the milder one is muted, or the second by name; never both."""
+        if not self._mutes(rule, firing):
+            return False
+        return (SEVERITIES.index(firing.severity), rule.name) < (SEVERITIES.index(rule.severity), firing.name)
 
     def _mutes(self, firing: RuleSpec, rule: RuleSpec) -> bool:
         if firing.name == rule.name:

@@ -266,7 +266,7 @@ class Life(RuleBasedStateMachine):
 TestLife = Life.TestCase
 
 
-@given(st.lists(st.sampled_from("B.?h"), max_size=30), amounts, amounts)
+@given(st.lists(st.sampled_from("BB?.h"), min_size=4, max_size=30), amounts, amounts)
 def test_leaving_out_the_unknown_answers_changes_no_state(
     letters: list[str], hold: tuple[int, str], keep: tuple[int, str]
 ) -> None:
