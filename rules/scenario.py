@@ -15,9 +15,9 @@ from rules import packs
 from rules.alert import AlertState
 from rules.compile import CompiledRule
 from rules.evaluate import TICK_GAP, Program, compile_rules
-from rules.schema import RuleSet, Severity, Strict, build, nearest, validate
+from rules.schema import RuleSet, Severity, Strict, build, validate
 from rules.series import Sample
-from rules.source import Document, Problem, RuleErrors, parse
+from rules.source import Document, Problem, RuleErrors, nearest, parse
 from rules.watch import Observation, RunWatch
 
 MAX_POINTS = 100_000

@@ -1,14 +1,14 @@
 """The models of a rule file, and how packs and the user's own file become one set of rules.
 
-A rule file is read strictly: an unknown key, verb or name is a problem with its place and the nearest right word, and all
-problems of all files come at once. A misspelt action that is skipped would be a watchdog that is asleep.
+A rule file is read strictly: an unknown key, verb or name is a problem with its place and the nearest right
+word, and all problems of all files come at once. A misspelt action that is skipped would be a watchdog that
+is asleep.
 """
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar, get_args, get_origin
 
@@ -23,7 +23,8 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from rules.source import Document, Path, Problem, RuleErrors
+from rules.references import check
+from rules.source import Document, Path, Problem, RuleErrors, nearest
 
 Severity = Literal["info", "warning", "critical", "fatal"]
 Verb = Literal["notify", "checkpoint", "rollback", "terminate"]
@@ -56,7 +57,8 @@ class Span:
         found = _SPAN.match(text) if isinstance(text, str) else None
         if found is None:
             raise ValueError(
-                f'{text!r} is no span; write a string like "3 points", "500 steps", "1 checkpoint", "90s", "2m" or "1h"'
+                f"{text!r} is no span; write a string like "
+                '"3 points", "500 steps", "1 checkpoint", "90s", "2m" or "1h"'
             )
         amount, unit = float(found[1]), found[2]
         if unit in _SECONDS:
@@ -78,14 +80,6 @@ def _one_of(what: str, known: Sequence[str]) -> BeforeValidator:
         return value
 
     return BeforeValidator(check)
-
-
-def nearest(word: str, known: Collection[str]) -> str:
-    """Return `did you mean 'x'?`, or the list of what is known where nothing is near."""
-    near = difflib.get_close_matches(word, known, n=1)
-    if near:
-        return f"did you mean {near[0]!r}?"
-    return "known: " + (", ".join(sorted(known)) or "none")
 
 
 SpanField = Annotated[Span, BeforeValidator(Span.parse)]
@@ -222,7 +216,7 @@ class RuleFile(Strict):
 
     version: Literal[1] = 1
     pack: _Pack | None = None
-    params: dict[Name, float] = Field(default_factory=dict)
+    params: dict[Name, Annotated[float, Field(allow_inf_nan=False)]] = Field(default_factory=dict)
     override: dict[str, dict[str, Any]] = Field(default_factory=dict)
     disable: _Disable = _Disable()
     metrics: dict[Name, Annotated[MetricSpec, BeforeValidator(_metric)]] = Field(default_factory=dict)
@@ -245,7 +239,8 @@ class RuleSet:
 
     Attributes:
         rules: packs first, in the order of their inclusion; disabled ones are left out.
-        metrics: canonical names. params: numbers by namespace (a pack's name, "" for the user's file) and name.
+        metrics: canonical names. params: numbers by namespace (a pack's name, "" for the user's file) and
+            name.
         ladders, remedies: by name. limits: of the run. inhibit: the user's own.
         origins: (rule name, field) to `file:line:column`; ("", "") gives the file of last resort.
     """
@@ -260,7 +255,9 @@ class RuleSet:
     origins: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
     def where(self, name: str, part: str = "") -> str:
-        """Return the place of a rule's field, metric (`metrics.x`) or ladder (`ladders.x`) as `file:line:column`."""
+        """Return the place of a rule's field, metric (`metrics.x`) or ladder (`ladders.x`) as
+        `file:line:column`.
+        """
         for key in ((name, part), (name, ""), ("", "")):
             if key in self.origins:
                 return self.origins[key]
@@ -271,7 +268,8 @@ def build(documents: Sequence[tuple[str, Document]]) -> RuleSet:
     """Merge rule files: later files win, and the last one is the user's.
 
     Args:
-        documents: (namespace, file) in order; the namespace of a pack is its name, that of the user's own files "".
+        documents: (namespace, file) in order; the namespace of a pack is its name, that of the user's own
+            files "".
 
     Raises:
         RuleErrors: with every problem of every file.
@@ -378,12 +376,15 @@ class _Merge:
             ("remedies", file.remedies),
         ):
             for name in names:
-                self._origins[(f"{kind}.{name}", "")] = document.where((kind, name))
+                self._remember(f"{kind}.{name}", document, (kind, name))
         if namespace:
             self._params.setdefault(namespace, {}).update(file.params)
         if file.limits is not None:
             self._limits = file.limits
-        self._inhibit += file.inhibit
+            self._remember("limits", document, ("limits",))
+        for index, inhibit in enumerate(file.inhibit):
+            self._remember(f"inhibit.{len(self._inhibit)}", document, ("inhibit", index))
+            self._inhibit.append(inhibit)
 
     def _add_rule(self, namespace: str, document: Document, index: int, table: RuleSpec) -> None:
         name = f"{namespace}/{table.name}" if namespace else table.name
@@ -420,8 +421,11 @@ class _Merge:
             self._off.add(name)
 
     def _set_params(self, document: Document, params: Mapping[str, float]) -> None:
-        """A user's parameter replaces that of every pack which has one of its name, and is the user's own besides."""
+        """A user's parameter replaces that of every pack which has one of its name, and is the user's own
+        besides.
+        """
         self._params[""].update(params)
+        self._origins.update({("params", name): document.where(("params", name)) for name in params})
         for names in self._params.values():
             names.update({name: value for name, value in params.items() if name in names})
 
@@ -448,11 +452,7 @@ class _Merge:
         rules = tuple(r for r in self._rules.values() if r.enabled and r.name not in self._off)
         if len(rules) > MAX_RULES:
             self._say(self._origins[("", "")], f"{len(rules)} rules; at most {MAX_RULES} are allowed")
-        for rule in rules:
-            self._check_rule(rule, known)
-        for name, ladder in self._ladders.items():
-            self._check_ladder(name, ladder)
-        return RuleSet(
+        merged = RuleSet(
             rules,
             self._metrics,
             self._params,
@@ -462,51 +462,8 @@ class _Merge:
             tuple(self._inhibit),
             self._origins,
         )
-
-    def _check_rule(self, rule: RuleSpec, known: set[str]) -> None:
-        def place(part: str) -> str:
-            return self._origins.get((rule.name, part)) or self._origins.get((rule.name, ""), "rules")
-
-        if rule.ladder is not None and rule.ladder not in self._ladders:
-            self._say(
-                place("ladder"),
-                f"{rule.name}: no ladder {rule.ladder!r}",
-                nearest(rule.ladder, self._ladders),
-            )
-        for other in rule.inhibits:
-            if other not in known:
-                self._say(
-                    place("inhibits"), f"{rule.name}: no rule {other!r} to inhibit", nearest(other, known)
-                )
-        ladder = self._ladders.get(rule.ladder or "notify")
-        if ladder is not None and _rolls_back_at_once(rule, ladder):
-            self._say(
-                place("ladder"),
-                f"{rule.name}: a rollback after a single point; one bad point would discard training",
-                'give its rung `after = "2 points"`, or the rule a longer `for`',
-            )
-
-    def _check_ladder(self, name: str, ladder: LadderSpec) -> None:
-        place = self._origins.get((f"ladders.{name}", ""), "rules")
-        for rung in ladder.rungs:
-            if rung.remedy is not None and rung.remedy not in self._remedies:
-                self._say(
-                    place, f"ladder {name}: no remedy {rung.remedy!r}", nearest(rung.remedy, self._remedies)
-                )
-            if "rollback" in rung.do and rung.remedy is None and self._limits.require_remedy:
-                self._say(
-                    place,
-                    f"ladder {name}: a rollback without a remedy repeats the failure",
-                    "name a `remedy`, or set [limits] require_remedy = false",
-                )
+        self._problems += check(merged, known)
+        return merged
 
     def _say(self, where: str, what: str, hint: str = "") -> None:
         self._problems.append(Problem(where, what, hint))
-
-
-def _rolls_back_at_once(rule: RuleSpec, ladder: LadderSpec) -> bool:
-    waits = rule.for_.amount > 1 or (rule.for_.unit != "points" and rule.for_.amount > 0)
-    return not waits and any(
-        "rollback" in rung.do and rung.when is None and (rung.after is None or rung.after.amount == 0)
-        for rung in ladder.rungs
-    )

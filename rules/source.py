@@ -6,15 +6,16 @@ whoever corrects one at a time starts the sentinel ten times.
 
 from __future__ import annotations
 
+import difflib
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from rules.positions import Path, positions
 
-__all__ = ["Document", "Path", "Problem", "RuleErrors", "parse"]
+__all__ = ["Document", "Path", "Problem", "RuleErrors", "nearest", "parse"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,3 +105,11 @@ def parse(text: str, file: str) -> Document:
         what = re.sub(r"\s*\(at .*\)$", "", str(error))
         raise RuleErrors([Problem(where, f"this is not TOML: {what}")]) from error
     return Document(file, data, positions(text))
+
+
+def nearest(word: str, known: Collection[str]) -> str:
+    """Return `did you mean 'x'?`, or the list of what is known where nothing is near."""
+    near = difflib.get_close_matches(word, known, n=1)
+    if near:
+        return f"did you mean {near[0]!r}?"
+    return "known: " + (", ".join(sorted(known)) or "none")

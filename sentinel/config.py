@@ -18,8 +18,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from notifier.message import SEVERITIES
 from notifier.route import Route
 from rules.evaluate import Program, compile_rules
-from rules.schema import RuleFile, RuleSet, Severity, Span, build, nearest, validate
-from rules.source import Document, Problem, RuleErrors, parse
+from rules.schema import RuleFile, RuleSet, Severity, Span, build, validate
+from rules.source import Document, Problem, RuleErrors, nearest, parse
 from sentinel.actuator import Patience
 from sentinel.errors import ConfigError
 from sentinel.policy import Book

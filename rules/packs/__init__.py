@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from importlib.resources import files
 
-from rules.schema import nearest
-from rules.source import Document, parse
+from rules.source import Document, nearest, parse
 
 ALIASES = "_aliases"
 
