@@ -133,6 +133,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "shared_encoder": False,
         "q_features": "actor",
         "tau": 0.001,
+        "actor_encoder_lr": 3e-4,  # at 1e-3 Q passes 50 within 250 updates, faster than any run of the report
         "actor_clip": 1.0,
         "critic_clip": 10.0,
     },
@@ -142,7 +143,14 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 IMAGE_PRESETS: dict[str, dict[str, Any]] = {
     "healthy": {"encoder": "cnn"},
-    "incident": {"encoder": "cnn", "actor_encoder_lr": 1e-4, "critic_encoder_lr": 1e-4},
+    # The rates of the report's own run; with these the curve of its actor Q is met at step 1200.
+    "incident": {
+        "encoder": "cnn",
+        "feature_dim": 64,
+        "critic_lr": 3e-4,
+        "actor_encoder_lr": 1e-4,
+        "critic_encoder_lr": 1e-4,
+    },
     "paper": {"encoder": "cnn"},
 }
 """The same on top, with --observation image."""
