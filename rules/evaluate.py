@@ -8,7 +8,7 @@ entry.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from rules.closures import Builder
 from rules.compile import Alias, Compiled, CompiledRule, compile_all
@@ -179,11 +179,18 @@ class Evaluator:
             self._progress.thin()
         return out
 
-    def flush(self, *, judge: bool = True) -> Verdicts:
-        """Close every open tick: the file ends, or two seconds have gone by."""
+    @property
+    def open_sources(self) -> tuple[int, ...]:
+        """The sources whose last tick is still open, and so not judged."""
+        return tuple(sorted(source for source, tick in self._ticks.items() if tick.step is not None))
+
+    def flush(self, *, judge: bool = True, but: Collection[int] = ()) -> Verdicts:
+        """Close every open tick, but those of the sources `but`: the file ends, or two seconds have gone
+        by.
+        """
         out: Verdicts = []
-        for tick in self._ticks.values():
-            if tick.step is not None:
+        for source, tick in self._ticks.items():
+            if tick.step is not None and source not in but:
                 self._settle(tick)
                 if judge:
                     self._judge(tick.dirty, tick.wall, out)

@@ -55,6 +55,20 @@ class Observation:
 
 
 @dataclass(frozen=True, slots=True)
+class Judged:
+    """How far judging has come beyond the samples: what a watch warmed with the same samples cannot know.
+
+    Attributes:
+        due: the next moment at which silence is judged, seconds since the epoch; None before the first
+            sample.
+        open: the sources whose last tick is still open.
+    """
+
+    due: float | None = None
+    open: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class RuleFailure:
     """A rule's own evaluation failed; the other rules go on, and after three failures it is asked no more.
 
@@ -195,8 +209,29 @@ class RunWatch:
         """Fill the windows from samples that were judged before."""
         self._evaluator.feed(samples, source, judge=False)
         if samples:
-            self._last_wall = samples[-1][2]
+            self._last_wall = max(self._last_wall, samples[-1][2])
             self._due = _next_multiple(self._last_wall)
+
+    @property
+    def judged(self) -> Judged:
+        """How far judging has come; to be kept with the alerts, and given to `resume`."""
+        return Judged(None if math.isinf(self._due) else self._due, self._evaluator.open_sources)
+
+    def resume(self, judged: Judged) -> None:
+        """Go on, after `warm`, where another watch stopped: no tick and no silence is judged twice, none
+        never.
+        """
+        self._evaluator.flush(judge=False, but=judged.open)
+        if judged.due is not None:
+            self._due = judged.due
+
+    def warmed(self) -> None:
+        """Note that the windows hold what the present attempt began with; what is warmed next is its own."""
+        self._evaluator.flush(judge=False)
+        if self._began is not None:
+            wall = self._began.wall_time
+            keys = self._evaluator.keys()
+            self._points_before = {key: self._evaluator.place(key, wall).points for key in keys}
 
     def observe(self, samples: Sequence[Sample], source: int = 0) -> list[Observation]:
         """Judge new samples of one file, in its order."""
