@@ -1,7 +1,9 @@
-"""The packs we ship: each loads alone, says what it means, and judges the incident's own event file as measured."""
+"""The packs we ship: each loads alone, says what it means, and judges recorded runs as measured."""
 
 from __future__ import annotations
 
+import csv
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -139,3 +141,43 @@ def test_nothing_else_is_said_of_the_incident(incident: list[Step]) -> None:
         "td3/actor_q_high",
         "td3/actor_q_max_high",
     }
+
+
+# Every recorded run
+
+
+def fired(corpus: Path, label: str) -> Iterator[tuple[str, set[tuple[str, str]]]]:
+    """Yield each run of a label with the (severity, rule) that fired in it."""
+    settings = load(None)
+    with (corpus / "labels.csv").open(encoding="utf-8", newline="") as table:
+        runs = [row["run"] for row in csv.DictReader(table) if row["label"] == label]
+    for run in runs:
+        steps = replay_paths([corpus / run], settings)[0].steps
+        rules = {
+            (step.observation.rule.severity, step.observation.rule.name)
+            for step in steps
+            if step.observation.transition is not None
+            and step.observation.transition.after is AlertState.FIRING
+        }
+        yield run, rules
+
+
+def test_no_grave_rule_fires_on_a_healthy_recorded_run(corpus: Path) -> None:
+    """What is critical acts. Of 31 runs, 3 get a warning, about evaluations of five to ten minutes."""
+    grave, warned, runs = [], set(), 0
+    for run, rules in fired(corpus, "healthy"):
+        runs += 1
+        grave += [(run, rule) for severity, rule in rules if severity in ("critical", "fatal")]
+        warned |= {run for severity, _ in rules if severity == "warning"}
+    assert runs == 31
+    assert grave == []
+    assert len(warned) <= 3
+
+
+def test_every_recorded_explosion_of_q_is_caught(corpus: Path) -> None:
+    """Nineteen runs of one code base: count them as one."""
+    caught = {
+        run: ("critical", "td3/actor_exploits_critic") in rules for run, rules in fired(corpus, "q_explosion")
+    }
+    assert len(caught) == 19
+    assert all(caught.values()), caught
