@@ -279,6 +279,9 @@ def build(documents: Sequence[tuple[str, Document]]) -> RuleSet:
     for namespace, document in documents:
         model, found = validate(RuleFile, document.data, document)
         problems += found
+        if model is None:
+            # What is well in a faulty file still counts, so that the problems of the others can be told too.
+            model, _ = validate(RuleFile, _mended(document.data), document)
         if model is not None:
             files.append((namespace, document, model))
     merged = _Merge(problems)
@@ -299,7 +302,54 @@ def validate(
     try:
         return model.model_validate(data), []
     except ValidationError as error:
-        return None, [_problem(e, model, document, prefix) for e in error.errors(include_url=False)]
+        return None, [_problem(e, model, document, prefix) for e in _errors(error)]
+
+
+def _errors(error: ValidationError) -> list[ErrorDetails]:
+    """Leave out that a list is too short where its elements were counted out for being wrong."""
+    found = error.errors(include_url=False)
+    return [
+        e
+        for e in found
+        if e["type"] != "too_short"
+        or not any(o is not e and o["loc"][: len(e["loc"])] == e["loc"] for o in found)
+    ]
+
+
+_STAND_INS: Mapping[str, Any] = {
+    "params": 0.0,
+    "metrics": "",
+    "ladders": {"rungs": [{"do": ["notify"]}]},
+    "remedies": {"tries": [{"reinit": ["nothing"]}]},
+}
+"""What stands for a faulty entry while the rest of its file is checked: known by its name, it says nothing."""
+
+
+def _mended(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a faulty file's data with a stand-in for each faulty entry, in its place."""
+    try:
+        RuleFile.model_validate(data)
+    except ValidationError as error:
+        places = {e["loc"][:2] for e in error.errors(include_url=False)}
+    else:
+        return dict(data)
+    mended = dict(data)
+    for place in places:
+        table = data.get(str(place[0]))
+        if len(place) < 2 or place[0] not in (*_STAND_INS, "rule") or not isinstance(table, dict | list):
+            mended.pop(str(place[0]), None)
+        elif isinstance(table, list):
+            index = int(place[1])
+            entries = list(mended["rule"])
+            name = table[index].get("name") if isinstance(table[index], dict) else None
+            well = name if isinstance(name, str) and re.fullmatch(NAME, name) else f"faulty{index}"
+            entries[index] = {"name": well, "expr": "False", "enabled": False}
+            mended["rule"] = entries
+        elif re.fullmatch(NAME, str(place[1])):
+            mended[str(place[0])] = {**mended[str(place[0])], place[1]: _STAND_INS[str(place[0])]}
+        else:
+            mended[str(place[0])] = {k: v for k, v in mended[str(place[0])].items() if k != place[1]}
+    return mended
 
 
 def _problem(error: ErrorDetails, model: type[BaseModel], document: Document, prefix: Path) -> Problem:
@@ -411,10 +461,10 @@ class _Merge:
             self._set_params(document, file.params)
         for name, changes in file.override.items():
             self._override(document, name, changes)
-        for name in file.disable.rules:
+        for index, name in enumerate(file.disable.rules):
             if name not in self._rules:
                 self._say(
-                    document.where(("disable", "rules")),
+                    document.where(("disable", "rules", index)),
                     f"no rule {name!r} to disable",
                     nearest(name, self._rules),
                 )
