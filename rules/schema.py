@@ -322,7 +322,7 @@ _STAND_INS: Mapping[str, Any] = {
     "ladders": {"rungs": [{"do": ["notify"]}]},
     "remedies": {"tries": [{"reinit": ["nothing"]}]},
 }
-"""What stands for a faulty entry while the rest of its file is checked: known by its name, it says nothing."""
+"""What stands for a faulty entry while the rest of its file is checked: it has a name and says nothing."""
 
 
 def _mended(data: Mapping[str, Any]) -> dict[str, Any]:

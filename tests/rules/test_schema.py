@@ -282,7 +282,8 @@ def test_all_problems_of_all_files_come_at_once() -> None:
 def test_a_faulty_entry_is_told_once_and_not_by_those_who_name_it() -> None:
     """A ladder with a misspelt verb exists, and so does the rule that lacks its expression."""
     own = (
-        '[ladders.l]\nrungs = [{ do = ["notfy"] }]\n[[rule]]\nname = "a"\nexpr = "actor_q > 1"\nladder = "l"\n'
+        '[ladders.l]\nrungs = [{ do = ["notfy"] }]\n'
+        '[[rule]]\nname = "a"\nexpr = "actor_q > 1"\nladder = "l"\n'
         'inhibits = ["b"]\n[[rule]]\nname = "b"\n[[rule]]\nname = "c"\nexpr = "actor_q > 1"\nladder = "m"\n'
     )
     assert [problem.where for problem in problems(own)] == [
