@@ -131,7 +131,7 @@ class Evaluator:
         for tag, step, wall, value in samples:
             series = get(tag)
             if step != at or wall - last > TICK_GAP or (series is not None and series.tick == number):
-                if tick.fresh or watching:
+                if at is not None and (tick.fresh or watching):  # None: it was closed and judged before
                     self._settle(tick)
                 if dirty:
                     if judge:

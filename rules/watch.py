@@ -316,10 +316,12 @@ class RunWatch:
             before = self.alerts.get(key)
             if before is None:
                 if verdict.condition is not Condition.BREACH:
+                    self._evaluator.watching.discard(key)  # it waits, and is no alert yet
                     continue
                 before = Alert(key)
             after, moved = advance(before, verdict, self._timing(rule))
-            if after is before and moved is None and after.state not in _ACTIVE:
+            if moved is None and after.state in _RESTING:
+                self._evaluator.watching.discard(key)
                 continue
             self.alerts[key] = after
             if after.state is not before.state:
