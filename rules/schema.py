@@ -353,24 +353,56 @@ def _mended(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _problem(error: ErrorDetails, model: type[BaseModel], document: Document, prefix: Path) -> Problem:
-    path: Path = (*prefix, *error["loc"])
-    name = ".".join(str(part) for part in path)
-    if error["type"] == "extra_forbidden":
-        known = _fields_at(model, error["loc"][:-1])
-        return Problem(
-            document.where(path), f"unknown key {path[-1]!r} in {_table(path)}", nearest(str(path[-1]), known)
-        )
-    if error["type"] == "missing":
-        return Problem(document.where(path), f"{name}: this key is required")
-    what = error["msg"].removeprefix("Value error, ")
-    if error["type"] == "string_pattern_mismatch":
-        what = f"{error['input']!r} is no name; use small letters, digits and _, beginning with a letter"
-    return Problem(document.where(path), f"{name}: {what}")
+    loc = tuple(part for part in error["loc"] if part != "[key]")
+    path: Path = (*prefix, *loc)
+    where, name = document.where(path), _spoken(document, path)
+    context = error.get("ctx", {})
+    match error["type"]:
+        case "extra_forbidden":
+            table = _spoken(document, path[:-1]) or "the file"
+            hint = nearest(str(loc[-1]), _fields_at(model, loc[:-1]))
+            return Problem(where, f"{table}: unknown key {str(loc[-1])!r}", hint)
+        case "missing":
+            return Problem(where, f"{name}: this key is required")
+        case "string_pattern_mismatch":
+            what = f"{error['input']!r} is no name; use small letters, digits and _, beginning with a letter"
+            return Problem(where, f"{name}: {what}")
+        case "literal_error":
+            known = re.findall(r"'([^']*)'", str(context.get("expected", "")))
+            hint = nearest(str(error["input"]), known) if known else f"write {context.get('expected')}"
+            return Problem(where, f"{name}: {error['input']!r} means nothing here", hint)
+    said = _SAID.get(error["type"])
+    what = said.format_map(context) if said else error["msg"].removeprefix("Value error, ")
+    return Problem(where, f"{name}: {what}")
 
 
-def _table(path: Path) -> str:
-    names = [str(part) for part in path[:-1]]
-    return f"[{'.'.join(names)}]" if names else "the file"
+_SAID = {
+    "too_short": "this must not be empty",
+    "tuple_type": "this must be a list",
+    "dict_type": "this must be a table",
+    "model_type": "this must be a table",
+    "string_type": "this must be a text, in quotes",
+    "bool_type": "this must be true or false",
+    "bool_parsing": "this must be true or false",
+    "int_type": "this must be a whole number",
+    "int_parsing": "this must be a whole number",
+    "int_from_float": "this must be a whole number",
+    "float_type": "this must be a number",
+    "float_parsing": "this must be a number",
+    "finite_number": "this must be a finite number",
+    "greater_than_equal": "this must be at least {ge:g}",
+}
+"""What is said where the library's own words would speak of tuples, inputs and parsing."""
+
+
+def _spoken(document: Document, path: Path) -> str:
+    """Name a place as a person would: `rule actor_q_high.for`, not `rule.3.for`."""
+    if len(path) < 2 or path[0] != "rule" or not isinstance(path[1], int):
+        return ".".join(str(part) for part in path)
+    table = document.data["rule"][path[1]]
+    name = table.get("name") if isinstance(table, Mapping) else None
+    shown = name if isinstance(name, str) else f"number {path[1] + 1}"
+    return ".".join((f"rule {shown}", *(str(part) for part in path[2:])))
 
 
 def _fields_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:

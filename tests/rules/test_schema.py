@@ -215,7 +215,7 @@ CASES = {
         "`recovered_when` and `within` belong together",
         "",
     ),
-    "a ladder without rungs": (LADDER + "rungs = []\n", "6:1", "at least 1 item", ""),
+    "a ladder without rungs": (LADDER + "rungs = []\n", "6:1", "this must not be empty", ""),
     "a try that changes nothing": ("[remedies.m]\ntries = [{}]\n", "2:10", "a try must change something", ""),
     "a factor that is none": (
         '[remedies.m]\ntries = [{ set = { lr = "x0.3.1" } }]\n',
