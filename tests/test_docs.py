@@ -300,6 +300,20 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors(there), f"{page.name}: no heading for {target}"
 
 
+def test_pages_named_by_the_source_are_there() -> None:
+    """A comment or a message that names a page of docs/ sends nobody to an empty place."""
+    folders = ("rules", "sentinel", "notifier", "trainer", "examples", "benchmarks", "tests")
+    files = [*ROOT.glob("*.toml"), ROOT / "Makefile"]
+    files += [
+        path for folder in folders for path in (ROOT / folder).rglob("*.*") if path.suffix in (".py", ".toml")
+    ]
+    named = {
+        (page, path.name) for path in files for page in re.findall(r"docs/\w+\.md", path.read_text("utf-8"))
+    }
+    assert named
+    assert not [(page, name) for page, name in sorted(named) if not (ROOT / page).is_file()]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_toml_in_a_page_is_toml(page: Path) -> None:
     """An example with a mistake in it is a mistake in everybody's file."""
