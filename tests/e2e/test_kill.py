@@ -1,0 +1,125 @@
+"""The sentinel killed anywhere: no command twice, no message lost, the same transitions, and the same end."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.scene import ROOT, RULES, Scene, until
+
+SILENCE = """
+[[rule]]
+name = "silent"
+expr = "age(loss) > 8"
+for = "10s"
+severity = "warning"
+summary = "silent for {value:.0f} s"
+"""
+QUICK_POINTS, SLOW_POINTS = 230, 600  # a little more than a story has; one that dies nowhere is no story
+
+
+def tell(folder: Path, pace: str, points: list[int]) -> list[dict[str, Any]]:
+    """Tell the story once undisturbed, and once for each point at which its sentinel is killed."""
+    rules = folder / "sentinel.toml"
+    rules.write_text(RULES.format(mode="act", include="[]", ack="30s", slack="http://127.0.0.1:9/") + SILENCE)
+    command = [sys.executable, "-m", "tests.e2e.lockstep", pace, str(folder / pace), str(rules), "0"]
+    told = subprocess.run(
+        [*command, *map(str, points)], cwd=ROOT, capture_output=True, text=True, timeout=1500, check=False
+    )
+    assert told.returncode == 0, told.stderr[-2000:]
+    return [json.loads(line) for line in told.stdout.splitlines()]
+
+
+def compare(undisturbed: dict[str, Any], stories: list[dict[str, Any]]) -> None:
+    """Each killed story came to what the undisturbed one came to."""
+    for story in stories:
+        where = f"killed at point {story['point']}"
+        assert story["transitions"] == undisturbed["transitions"], where
+        assert story["commands"] == undisturbed["commands"], where
+        assert story["effects"] == undisturbed["effects"], where
+        assert not story["unsent"], where
+        assert set(story["told"]) == set(undisturbed["told"]), where
+
+
+@pytest.mark.parametrize("pace", ["quick", "slow"])
+def test_a_kill_at_a_statement_of_the_journal_changes_nothing(tmp_path: Path, pace: str) -> None:
+    """Some points of each story, by a seed; every point is the slow test's."""
+    last = {"quick": 210, "slow": 480}[pace]
+    points = sorted(random.Random(7).sample(range(10, last), 5))
+    undisturbed, *stories = tell(tmp_path, pace, points)
+    assert undisturbed["effects"] == ["1 checkpoint None", "2 rollback 00-00000012"]
+    assert all(story["killed"] == 1 for story in stories)
+    compare(undisturbed, stories)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("pace", "most"), [("quick", QUICK_POINTS), ("slow", SLOW_POINTS)])
+def test_a_kill_at_any_statement_of_the_journal_changes_nothing(tmp_path: Path, pace: str, most: int) -> None:
+    """Every statement, and the moments before and after each letter and each ring."""
+    undisturbed, *stories = tell(tmp_path, pace, list(range(1, most)))
+    killed = [story for story in stories if story["killed"]]
+    assert len(killed) > most * 0.8
+    assert len(killed) < len(stories), "the story is longer than the points that were tried"
+    compare(undisturbed, stories)
+
+
+def test_a_sentinel_killed_again_and_again_saves_the_run(scene: Scene) -> None:
+    """SIGKILL at eight moments of a seed, real processes: the job is brought back once, and all is told."""
+    kill_and_start(scene, random.Random(11), kills=8)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(25))
+def test_a_sentinel_killed_hundreds_of_times_saves_the_runs(scene: Scene, seed: int) -> None:
+    """Twenty-five jobs, eight kills each."""
+    kill_and_start(scene, random.Random(seed), kills=8)
+
+
+def kill_and_start(scene: Scene, chance: random.Random, kills: int) -> None:
+    """Kill the sentinel while a job diverges and is brought back, then let it end in peace."""
+    job = scene.job("--diverge-at", "45", "--end", "120", "--hold", "--pace", "0.03")
+    for _ in range(kills):
+        sentinel = scene.sentinel()
+        until(partial(_runs, scene, sentinel), "the sentinel has begun")
+        _let_pass(chance.uniform(0.0, 0.6))
+        sentinel.send_signal(signal.SIGKILL)
+        sentinel.wait()
+    scene.sentinel()
+    until(lambda: any(c[1] == "rollback" for c in scene.effects()), "the job is brought back")
+    (scene.logdir / "a" / "go").touch()
+    assert job.wait(60) == 0, scene.said("job.log")
+    until(lambda: scene.rows("SELECT 1 FROM runs WHERE phase = 'finished'"), "the end is known")
+    until(lambda: scene.rows("SELECT 1 FROM transitions WHERE after = 'resolved'"), "the alert is resolved")
+    until(lambda: not scene.rows("SELECT 1 FROM messages WHERE state != 'sent'"), "all has been told")
+
+    verbs = [verb for _, verb, _ in scene.effects()]
+    assert verbs == ["checkpoint", "rollback"], "each command took effect once"
+    assert scene.effects()[1][2] == "00-00000040"
+    assert scene.transitions() == scene.replayed()
+    assert [t[2] for t in scene.transitions()] == ["pending", "firing", "probation", "resolved"]
+    arrived = json.dumps([call.body for call in scene.slack.sent()], ensure_ascii=False)
+    for expected in ("loss_high", "checkpoint done", "rollback done", "probation", "resolved", "finished"):
+        assert expected in arrived, expected
+
+
+def _runs(scene: Scene, sentinel: subprocess.Popen[bytes]) -> bool:
+    """Whether this very sentinel holds the state."""
+    try:
+        return (scene.state / "lock").read_text() == str(sentinel.pid)
+    except OSError:
+        return False
+
+
+def _let_pass(seconds: float) -> None:
+    """Kill not at an event but at a moment: chance is what this is about."""
+    end = time.monotonic() + seconds
+    until(lambda: time.monotonic() >= end, "the moment")
