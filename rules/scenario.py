@@ -15,7 +15,7 @@ from rules import packs
 from rules.alert import AlertState
 from rules.compile import CompiledRule
 from rules.evaluate import TICK_GAP, Program, compile_rules
-from rules.schema import RuleSet, Severity, Strict, build, validate
+from rules.schema import RuleSet, Severity, Strict, merge, validate
 from rules.series import Sample
 from rules.source import Document, Problem, RuleErrors, nearest, parse
 from rules.watch import Observation, RunWatch
@@ -203,8 +203,9 @@ def load(text: str, file: str, read: Callable[[str], str]) -> Scenario:
         except (LookupError, OSError) as error:
             problems.append(Problem(document.where(("include",)), str(error)))
     documents.append(("", Document(file, rest, document.positions)))
+    rules, found = merge(documents)
+    problems += found
     try:
-        rules = build(documents)
         program = compile_rules(rules)
     except RuleErrors as error:
         raise RuleErrors([*problems, *error.problems]) from error

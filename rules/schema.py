@@ -274,6 +274,14 @@ def build(documents: Sequence[tuple[str, Document]]) -> RuleSet:
     Raises:
         RuleErrors: with every problem of every file.
     """
+    rules, problems = merge(documents)
+    if problems:
+        raise RuleErrors(problems)
+    return rules
+
+
+def merge(documents: Sequence[tuple[str, Document]]) -> tuple[RuleSet, list[Problem]]:
+    """Merge as `build` does; with problems, the set is what is well, to look for more of them in."""
     problems: list[Problem] = []
     files: list[tuple[str, Document, RuleFile]] = []
     for namespace, document in documents:
@@ -289,10 +297,7 @@ def build(documents: Sequence[tuple[str, Document]]) -> RuleSet:
         merged.add(namespace, document, model)
     for namespace, document, model in files:
         merged.adjust(namespace, document, model)
-    rule_set = merged.finish()
-    if problems:
-        raise RuleErrors(problems)
-    return rule_set
+    return merged.finish(), problems
 
 
 def validate(

@@ -1,7 +1,8 @@
 """sentinel.toml to settings: every problem of every file at once, with its place.
 
-One file holds both what the rules are (merged with the packs it includes by `rules.schema`) and how the sentinel itself
-runs (the tables here). Anything neither knows is a problem: an ignored key would be a setting that is not in force.
+One file holds both what the rules are (merged with the packs it includes by `rules.schema`) and how the
+sentinel itself runs (the tables here). Anything neither knows is a problem: an ignored key would be a setting
+that is not in force.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from notifier.message import SEVERITIES
 from notifier.route import Route
 from rules.evaluate import Program, compile_rules
-from rules.schema import RuleFile, RuleSet, Severity, Span, build, validate
+from rules.schema import RuleFile, RuleSet, Severity, Span, merge, validate
 from rules.source import Document, Problem, RuleErrors, nearest, parse
 from sentinel.actuator import Patience
 from sentinel.errors import ConfigError
@@ -186,8 +187,10 @@ def load(path: Path | None, packs: Sequence[str] = ()) -> Settings:
     else:
         document = parse(_read(path), str(path))
         extra = [f"pack:{name}" for name in packs]
-        if extra:
-            document = Document(document.file, {**document.data, "include": [*document.data.get("include", ()), *extra]})
+        included = document.data.get("include", [])
+        if extra and isinstance(included, list):
+            data = {**document.data, "include": [*included, *extra]}
+            document = Document(document.file, data, document.positions)
     return _settle(document, path.parent if path is not None else Path())
 
 
@@ -195,13 +198,19 @@ def _settle(document: Document, folder: Path) -> Settings:
     own = {key: value for key, value in document.data.items() if key in Service.model_fields}
     unknown = [k for k in document.data if k not in Service.model_fields and k not in RuleFile.model_fields]
     problems = [
-        Problem(document.where((k,)), f"unknown key {k!r}", nearest(k, [*Service.model_fields, *RuleFile.model_fields]))
+        Problem(
+            document.where((k,)),
+            f"unknown key {k!r}",
+            nearest(k, [*Service.model_fields, *RuleFile.model_fields]),
+        )
         for k in unknown
     ]
     service, found = validate(Service, own, document)
     problems += found
     documents: list[tuple[str, Document]] = []
-    include = service.include if service is not None else tuple(own.get("include", ()))
+    named = own.get("include")
+    include = named if isinstance(named, (list, tuple)) else ()
+    include = [item for item in include if isinstance(item, str)]
     for item in _with_aliases(include):
         try:
             documents += _included(item, folder, document)
@@ -209,23 +218,15 @@ def _settle(document: Document, folder: Path) -> Settings:
             problems += error.problems
     rest = {k: v for k, v in document.data.items() if k not in own and k not in unknown}
     documents.append(("", Document(document.file, rest, document.positions)))
-    rules = _collect(problems, documents)
-    if rules is not None:
-        try:
-            compile_rules(rules)
-        except RuleErrors as error:
-            problems += error.problems
-    if problems or service is None or rules is None:
-        raise RuleErrors(problems)
-    return Settings(service, rules)
-
-
-def _collect(problems: list[Problem], documents: Sequence[tuple[str, Document]]) -> RuleSet | None:
+    rules, found = merge(documents)
+    problems += found
     try:
-        return build(documents)
+        compile_rules(rules)
     except RuleErrors as error:
         problems += error.problems
-        return None
+    if problems or service is None:
+        raise RuleErrors(problems)
+    return Settings(service, rules)
 
 
 def _with_aliases(include: Sequence[str]) -> Iterator[str]:
@@ -241,7 +242,11 @@ def _included(item: str, folder: Path, document: Document) -> Iterator[tuple[str
         name = item.removeprefix("pack:")
         source = files("rules.packs") / f"{name}.toml"
         if not source.is_file():
-            known = [p.name.removesuffix(".toml") for p in files("rules.packs").iterdir() if p.name.endswith(".toml")]
+            known = [
+                p.name.removesuffix(".toml")
+                for p in files("rules.packs").iterdir()
+                if p.name.endswith(".toml")
+            ]
             known = [name for name in known if not name.startswith("_")]
             raise RuleErrors([Problem(where, f"no pack {name!r}", nearest(name, known))])
         yield ("" if name == _ALIASES else name), parse(source.read_text(encoding="utf-8"), f"pack:{name}")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rules.schema import NOTIFY, RuleSet, RuleSpec, Span, build
+from rules.schema import NOTIFY, RuleSet, RuleSpec, Span, build, merge
 from rules.source import Problem, RuleErrors, nearest, parse
 
 PACK = """\
@@ -350,3 +350,11 @@ def test_the_nearest_word_or_all_of_them() -> None:
     assert nearest("rolback", ["notify", "rollback"]) == "did you mean 'rollback'?"
     assert nearest("zzz", ["b", "a"]) == "known: a, b"
     assert nearest("zzz", []) == "known: none"
+
+
+def test_what_is_well_in_a_faulty_file_is_still_looked_at() -> None:
+    """So that one misspelt key does not hide a misspelt expression; the faulty rule itself is left out."""
+    own = '[[rule]]\nname = "r"\nexpr = "nobody > 1"\nfoo = 1\n[[rule]]\nname = "s"\nexpr = "actor_q > 2"\n'
+    merged, found = merge([("td3", parse(PACK, "pack:td3")), ("", parse(own, "sentinel.toml"))])
+    assert [problem.what for problem in found] == ["rule r: unknown key 'foo'"]
+    assert [r.name for r in merged.rules] == ["td3/actor_q_high", "td3/other", "s"]
