@@ -280,6 +280,23 @@ def test_every_reason_of_an_alert_and_every_notice_is_in_the_runbook() -> None:
     assert not [s for s in sentences if s not in page]
 
 
+def returned(source: str, function: str) -> set[str]:
+    """The sentences that a function returns, each up to its first number or quotation."""
+    tree = next(n for n in ast.walk(ast.parse(text(source))) if getattr(n, "name", "") == function)
+    values = [n for r in ast.walk(tree) if isinstance(r, ast.Return) for n in ast.walk(r)]
+    sentences = {n.value for n in values if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+    return {re.split(r",? ?\[limits\]|[;(']", sentence)[0].strip() for sentence in sentences}
+
+
+def test_every_reason_for_not_acting_is_in_the_runbook() -> None:
+    """An action that was due and not taken is told with its reason; the page says what to do about it."""
+    page = " ".join(text("docs/runbook.md").split())
+    reasons = returned("sentinel/policy.py", "_blocked") | returned("sentinel/registration.py", "unreachable")
+    reasons = {reason for reason in reasons if " " in reason}
+    assert len(reasons) > 4, "the reasons are found in the source"
+    assert not [reason for reason in reasons if reason not in page]
+
+
 # -- the pages themselves --------------------------------------------------------------------------
 
 
