@@ -14,6 +14,8 @@ import os
 import re
 import shlex
 import signal
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -433,3 +435,28 @@ def test_the_example_refuses_a_damaged_checkpoint(tmp_path: Path, doorbell: None
     assert found == {0: True, 50: True, 100: False, 120: True, 150: True, 190: True}
     receipts = [read_receipt(tmp_path / "control", number) for number in (1, 2, 3)]
     assert [r.status for r in receipts if r is not None] == ["done", "refused", "done"]
+
+
+@pytest.mark.slow
+def test_the_line_that_the_page_shows_saves_the_example(tmp_path: Path) -> None:
+    """The command of docs/guard.md, with real processes, rules and signals: the job is started, and saved."""
+    run = tmp_path / "runs" / "plain"
+    command = [
+        sys.executable,
+        "-m",
+        "sentinel",
+        "run",
+        "--act",
+        "--state",
+        str(tmp_path / "state"),
+        str(run.parent),
+    ]
+    command += ["--", sys.executable, "-m", "examples.plain_loop", str(run)]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 0, ended.stderr
+    receipt = read_receipt(run / "control", 1)
+    assert receipt is not None
+    assert receipt.status == "done", ended.stderr
+    trainer = read_json(run / "control" / "trainer.json") or {}
+    assert (trainer["outcome"], trainer["parameters"]["lr"]["value"]) == ("finished", 0.25)
+    assert "resolved" in ended.stderr
