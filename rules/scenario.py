@@ -197,11 +197,14 @@ def load(text: str, file: str, read: Callable[[str], str]) -> Scenario:
     rest = {key: value for key, value in document.data.items() if key not in own}
     model, problems = validate(_File, own, document)
     documents: list[tuple[str, Document]] = []
-    for item in model.include if model else ():
+    named = document.data.get("include")
+    for item in model.include if model else named if isinstance(named, list) else ():
         try:
             documents += _included(item, documents, read)
         except (LookupError, OSError) as error:
             problems.append(Problem(document.where(("include",)), str(error)))
+        except RuleErrors as error:
+            problems += error.problems
     documents.append(("", Document(file, rest, document.positions)))
     rules, found = merge(documents)
     problems += found
@@ -217,8 +220,10 @@ def load(text: str, file: str, read: Callable[[str], str]) -> Scenario:
 
 
 def _included(
-    item: str, so_far: Sequence[tuple[str, Document]], read: Callable[[str], str]
+    item: object, so_far: Sequence[tuple[str, Document]], read: Callable[[str], str]
 ) -> list[tuple[str, Document]]:
+    if not isinstance(item, str):
+        return []
     if not item.startswith("pack:"):
         return [("", parse(read(item), item))]
     found = packs.with_aliases(item.removeprefix("pack:"))
