@@ -232,7 +232,9 @@ def to_delete(
 
     Of the line that the run is on (`lineage`: attempt and the last step it contributes, oldest first) the
     `keep` newest stay, step 0 stays, and of the rest the first in each `spacing` steps, so that a rollback
-    further back always finds something. Of abandoned attempts the five newest stay, as evidence.
+    further back always finds something. So does each that an attempt went on from: it was good enough once,
+    and a rollback that did not help is likely to be followed by one from there. Of abandoned attempts the
+    five newest stay, as evidence.
 
     Args:
         present: names of checkpoints.
@@ -251,8 +253,8 @@ def to_delete(
     abandoned.sort(key=lambda item: (item[1], item[0]))
     doomed = [name for _, _, name in abandoned[:-5]]
     seen: set[int] = set()
-    for step, _, name in on_line[:-keep]:
-        if step // spacing in seen:
+    for step, attempt, name in on_line[:-keep]:
+        if step // spacing in seen and last_of[attempt] != step:
             doomed.append(name)
         seen.add(step // spacing)
     return doomed

@@ -94,6 +94,9 @@ class Config:
     min_weight: float = _option(
         1.0, "the report's solution 4: weight of min(Q1, Q2) against max in the target"
     )
+    preactivation_penalty: float = _option(
+        0.0, "weight of the squared input of the actor's tanh in its loss: keeps a young actor from saturating"
+    )
     critic_batch_norm: bool = _option(
         default=False, explanation="the report's solution 3: batch normalisation in the critics"
     )
@@ -179,6 +182,7 @@ LIVE: dict[str, Bounds | tuple[str, ...] | None] = {
     "critic_clip": Bounds(0.0, 1e6),
     "q_clamp": Bounds(0.0, 1e6),
     "min_weight": Bounds(0.5, 1.0),
+    "preactivation_penalty": Bounds(0.0, 1.0),
     "critic_batch_norm": None,
     "q_features": ("critic", "actor"),
 }

@@ -47,6 +47,7 @@ class Hyperparameters:
     critic_clip: float = 0.0
     q_clamp: float = 0.0
     min_weight: float = 1.0
+    preactivation_penalty: float = 0.0
     critic_batch_norm: bool = False
     q_features: Literal["critic", "actor"] = "critic"
 
@@ -151,8 +152,11 @@ class Actor(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """The action. The tanh saturates when what precedes it grows, and so the incident's actor died."""
-        hidden = functional.relu(self.l2(functional.relu(self.l1(features))))
-        return torch.tanh(self.l3(hidden))
+        return torch.tanh(self.preactivation(features))
+
+    def preactivation(self, features: Tensor) -> Tensor:
+        """What the tanh is applied to; [batch, features] -> [batch, action_dim], unbounded."""
+        return self.l3(functional.relu(self.l2(functional.relu(self.l1(features)))))  # type: ignore[no-any-return]
 
 
 class QNetwork(nn.Module):
@@ -276,9 +280,12 @@ class TD3:
         # Frozen, so that no gradient is computed that nothing uses.
         self.critic.requires_grad_(requires_grad=False)
         policy_features, q_features = self.actor_features(batch.observation)
-        actor_q = self.critic.q1(q_features, self.actor(policy_features))
-        limit = self.parameters.q_clamp
+        preactivation = self.actor.preactivation(policy_features)
+        actor_q = self.critic.q1(q_features, torch.tanh(preactivation))
+        limit, penalty = self.parameters.q_clamp, self.parameters.preactivation_penalty
         actor_loss = -(actor_q.clamp(-limit, limit) if limit > 0 else actor_q).mean()
+        if penalty > 0:
+            actor_loss = actor_loss + penalty * preactivation.square().mean()
         self.actor_optimizer.zero_grad(set_to_none=True)
         actor_loss.backward()
         encoder = None if self.shape.shared_encoder else self.actor_encoder
