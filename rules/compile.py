@@ -188,7 +188,7 @@ class _Compiler:
         ladder = self._set.ladders.get(spec.ladder or "notify")
         if ladder is None or ladder.recovered_when is None:
             return None
-        where = self._set.where(f"ladders.{spec.ladder}")
+        where = self._set.where(f"ladders.{spec.ladder}", "recovered_when")
         return self._parse(
             ladder.recovered_when, scope, "bool", where, f"ladders.{spec.ladder}.recovered_when"
         )

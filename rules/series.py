@@ -5,4 +5,4 @@ from __future__ import annotations
 from typing import TypeAlias
 
 Sample: TypeAlias = tuple[str, int, float, float]
-"""(tag, step, wall_time in seconds since the epoch, value). A plain tuple, because a million of them pass a second."""
+"""(tag, step, wall_time in seconds since the epoch, value). A plain tuple: a million pass a second."""

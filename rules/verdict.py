@@ -22,7 +22,8 @@ class Mark(NamedTuple):
     """A place in a run, on all axes that anyone measures by.
 
     Attributes:
-        step: the last step of the rule's driver, on that series' own axis (episodes, updates or environment steps).
+        step: the last step of the rule's driver, on that series' own axis (episodes, updates or environment
+            steps).
         wall_time: seconds since the epoch, taken from the points and not from the sentinel's clock.
         points: how many points of the driver have been seen in this attempt.
         run_step: the greatest step that any series has logged in this attempt: the trainer's own step count.
@@ -42,7 +43,8 @@ class Verdict:
         condition: BREACH when `expr` is True, OK when it is False, UNKNOWN otherwise.
         cleared: `clear` if the rule has one, else the negation of `expr`; None is unknown.
         recovered: the ladder's `recovered_when`, evaluated only on probation; None is unknown or absent.
-        value: the left side of the comparison that decides `expr`, in the metric's unit; None if there is none.
+        value: the left side of the comparison that decides `expr`, in the metric's unit; None if there is
+            none.
         limit: the right side of that comparison.
         at: where the run stood.
     """
