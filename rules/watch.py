@@ -289,7 +289,7 @@ class RunWatch:
         keys = self._evaluator.keys()
         self._points_before = {k: self._evaluator.place(k, at_wall).points for k in keys}
         observations = []
-        for key, before in list(self.alerts.items()):
+        for key, before in sorted(self.alerts.items()):  # the same order after a restart
             mark = self._began._replace(points=self._points_before.get(key, 0))
             after, moved = rewound(before, mark)
             self.alerts[key] = after

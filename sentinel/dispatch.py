@@ -1,7 +1,7 @@
 """The commands of one run: a row before the letter, the letter, and a row for each step until the outcome.
 
-What is to be done next is recorded and committed first and performed after that, so a crash leaves a row that says what
-was meant, and the next process takes that step again; letters and rings do not matter twice.
+What is to be done next is recorded and committed first and performed after that, so a crash leaves a row that
+says what was meant, and the next process takes that step again; letters and rings do not matter twice.
 """
 
 from __future__ import annotations
@@ -31,7 +31,15 @@ from sentinel.policy import Setting
 from sentinel.process import Process, liveness
 from sentinel.registration import Registration
 
-_TOLD = (State.DONE, State.REFUSED, State.FAILED, State.UNANSWERED, State.EXPIRED, State.STOPPING, State.KILLING)
+_TOLD = (
+    State.DONE,
+    State.REFUSED,
+    State.FAILED,
+    State.UNANSWERED,
+    State.EXPIRED,
+    State.STOPPING,
+    State.KILLING,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +59,9 @@ class Settled:
         """Say it in words."""
         row = self.row
         where = f" at step {row['step']}" if row["step"] is not None else ""
-        checkpoint = f", checkpoint {row['checkpoint']} (step {row['checkpoint_step']})" if row["checkpoint"] else ""
+        checkpoint = (
+            f", checkpoint {row['checkpoint']} (step {row['checkpoint_step']})" if row["checkpoint"] else ""
+        )
         reason = f": {row['reason']}" if row["reason"] else ""
         return f"command {row['id']} {row['verb']} {row['state']}{where}{checkpoint}{reason}"
 
@@ -101,7 +111,9 @@ class Dispatch:
         thread: str | None = None,
         request: str | None = None,
     ) -> None:
-        """Record the intent; only inside a transaction. A checkpoint that is on its way already serves both who asked."""
+        """Record the intent; only inside a transaction. A checkpoint that is on its way already serves both
+        who asked.
+        """
         if verb == "checkpoint" and request is None and verb in self.in_flight:
             return
         number = self._journal.next_command_id(self._run, _highest(self._control))
@@ -140,13 +152,17 @@ class Dispatch:
         self._note(number, f"intended: {verb} because {reason}", now)
 
     def follow(self, registration: Registration, now: float) -> list[Settled]:
-        """Take every command one step further; only inside a transaction. Returns those with something to tell."""
+        """Take every command one step further; only inside a transaction. Returns those with something to
+        tell.
+        """
         self._trainer = registration.process
         self._doorbell = registration.doorbell
         told = []
         monotonic = self._clock.monotonic()
         for number, pending in list(self._pending.items()):
-            alive = liveness(pending.letter.trainer)  # before the receipt: a trainer may answer and end between the two
+            alive = liveness(
+                pending.letter.trainer
+            )  # before the receipt: a trainer may answer and end between the two
             receipt = read_receipt(self._control, number)
             after, effects = advance(pending, receipt, alive, monotonic, self._patience)
             self._effects += [(number, effect) for effect in effects]
@@ -159,12 +175,18 @@ class Dispatch:
             if after.state.settled:
                 del self._pending[number]
             if after.state is not pending.state and after.state in _TOLD:
-                row = dict(self._journal.rows("SELECT * FROM commands WHERE run = ? AND id = ?", self._run, number)[0])
+                row = dict(
+                    self._journal.rows("SELECT * FROM commands WHERE run = ? AND id = ?", self._run, number)[
+                        0
+                    ]
+                )
                 told.append(Settled(row, after.state.settled))
         return told
 
     def perform(self) -> list[str]:
-        """Do what has been committed; returns in words what could not be done, to be tried again by the actuator's waits."""
+        """Do what has been committed; returns in words what could not be done, to be tried again by the
+        actuator's waits.
+        """
         effects, self._effects = self._effects, []
         failures = []
         for number, effect in effects:

@@ -1,4 +1,6 @@
-"""The tick: from what is new on disk to what is decided, in one transaction; then, and only then, the world is touched."""
+"""The tick: from what is new on disk to what is decided, in one transaction; then, and only then, the world
+is touched.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +8,13 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from sentinel.clock import Clock
+from sentinel.config import Settings
 from sentinel.discover import Runs, scan
 from sentinel.inbox import Request, pending, remove
 from sentinel.journal import Journal
 from sentinel.live_run import LiveRun, Tools
 from sentinel.mail import Mail
 from sentinel.process import myself
-from sentinel.config import Settings
 from sentinel.story import notice
 
 SCAN_EVERY = 1.0
@@ -29,7 +31,15 @@ class Engine:
     """Watches every run below one log directory."""
 
     def __init__(
-        self, logdir: Path, state: Path, settings: Settings, journal: Journal, mail: Mail, clock: Clock, *, act: bool
+        self,
+        logdir: Path,
+        state: Path,
+        settings: Settings,
+        journal: Journal,
+        mail: Mail,
+        clock: Clock,
+        *,
+        act: bool,
     ) -> None:
         self._logdir = logdir
         self._state = state
@@ -49,7 +59,8 @@ class Engine:
         """Do everything that is due; returns whether there were new points.
 
         Raises:
-            StateError: the journal cannot be written; nothing of this tick was done and nothing may be done after it.
+            StateError: the journal cannot be written; nothing of this tick was done and nothing may be done
+            after it.
         """
         now, monotonic = self._clock.wall(), self._clock.monotonic()
         answered: list[str] = []
@@ -86,19 +97,24 @@ class Engine:
             if name not in self._runs and self._is_wanted(name):
                 self._runs[name] = LiveRun(name, found.path, self._tools, now)
         for folder in self._found.unreadable:
-            if folder.path not in self._unreadable:
+            awaited = folder.path == str(self._logdir) and not self._runs and not self._logdir.exists()
+            if folder.path not in self._unreadable and not awaited:
                 self._unreadable.add(folder.path)
-                text = f"{folder.path}: {folder.reason}; runs in it are not watched"
-                self._mail.post(notice("", "unreadable", "warning", "a folder cannot be read", text, now), now)
+                name, text = f"unreadable/{folder.path}", f"{folder.path}: {folder.reason}"
+                self._mail.post(notice("", name, "warning", "a folder cannot be read", text, now), now)
 
     def _is_wanted(self, name: str) -> bool:
         return any(fnmatch(name, pattern) for pattern in self._settings.match)
 
     def _take(self, name: str, request: Request | str, now: float) -> None:
-        """Turn a request into a command row, or into the reason why not; its name keeps it from being done twice."""
+        """Turn a request into a command row, or into the reason why not; its name keeps it from being done
+        twice.
+        """
         if self._journal.rows("SELECT 1 FROM requests WHERE name = ?", name):
             return
-        self._journal.add("requests", name=name, wall_time=now, outcome=self._answer(name, request, now) or "taken")
+        self._journal.add(
+            "requests", name=name, wall_time=now, outcome=self._answer(name, request, now) or "taken"
+        )
 
     def _answer(self, name: str, request: Request | str, now: float) -> str:
         if isinstance(request, str):

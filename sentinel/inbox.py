@@ -1,15 +1,18 @@
 """Requests from outside: the command line drops a file, the sentinel's next tick turns it into rows.
 
-Only the sentinel writes its journal, so whoever wants something of it asks. A request is a file that appears whole by
-rename; it is removed once the transaction that answers it has been committed, and its name keeps it from being done twice.
+Only the sentinel writes its journal, so whoever wants something of it asks. A request is a file that appears
+whole by rename; it is removed once the transaction that answers it has been committed, and its name keeps it
+from being done twice.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -20,7 +23,13 @@ from sentinel.journal import Journal
 from sentinel.lock import is_held
 from sentinel.state import INBOX, JOURNAL, state_folder
 
+_LARGEST = 1 << 20
+"""Bytes; no honest request is longer."""
+
 _SETTLED = ("done", "refused", "failed", "unanswered", "expired", "impossible")
+
+
+VERBS = ("checkpoint", "rollback", "terminate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +66,25 @@ def drop(request: Request, folder: Path) -> str:
 
 
 def pending(folder: Path) -> list[tuple[str, Request | str]]:
-    """Read the requests that wait in an inbox, oldest first; one that cannot be read comes as the reason, in words."""
+    """Read the requests that wait in an inbox, oldest first; one that cannot be read comes as the reason, in
+    words.
+    """
     inbox = folder / INBOX
     try:
-        paths = sorted((p for p in inbox.iterdir() if p.suffix == ".json" and not p.name.startswith(".")), key=_age)
+        paths = sorted(
+            (p for p in inbox.iterdir() if p.suffix == ".json" and not p.name.startswith(".")), key=_age
+        )
     except OSError:
         return []
     return [(path.name, _read(path)) for path in paths]
 
 
 def remove(folder: Path, name: str) -> None:
-    """Take away a request that has been answered."""
-    (folder / INBOX / name).unlink(missing_ok=True)
+    """Take away a request that has been answered; one that cannot be is known by its name and not answered
+    again.
+    """
+    with contextlib.suppress(OSError):
+        (folder / INBOX / name).unlink()
 
 
 def _age(path: Path) -> float:
@@ -80,10 +96,29 @@ def _age(path: Path) -> float:
 
 def _read(path: Path) -> Request | str:
     try:
+        if path.stat().st_size > _LARGEST:
+            return f"the request cannot be read: it is longer than {_LARGEST} bytes"
         body: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return Request(**{**body, "reinit": tuple(body.get("reinit", ()))})
-    except (OSError, ValueError, TypeError) as error:
-        return f"the request cannot be read: {error}"
+        request = Request(**{**body, "reinit": tuple(body.get("reinit", ()))})
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        return f"the request cannot be read: {type(error).__name__}: {error}"
+    wrong = _wrong(request)
+    return f"the request cannot be understood: {wrong}" if wrong else request
+
+
+def _wrong(request: Request) -> str:
+    """Say what is wrong with a request that somebody else may have written; empty where nothing is."""
+    texts = (request.run, request.verb, request.why, request.checkpoint or "", *request.reinit)
+    if not all(isinstance(text, str) for text in texts):
+        return "run, verb, why, checkpoint and reinit are text"
+    if request.verb not in VERBS:
+        return f"the verbs are {', '.join(VERBS)}"
+    if not isinstance(request.set, dict):
+        return "set is a table of parameters"
+    values = request.set.values()
+    return (
+        "" if all(isinstance(v, (str, int, float)) for v in values) else "a parameter is a number or a word"
+    )
 
 
 def ask(
@@ -103,16 +138,19 @@ def ask(
             f"no sentinel watches {logdir} (state {folder}); nothing was asked. Start one with: sentinel run {logdir}"
         )
     name = drop(request, folder)
-    journal = Journal(folder / JOURNAL, read_only=True)
-    deadline = clock.monotonic() + wait_seconds
-    while clock.monotonic() < deadline:
-        answer = _answer(journal, name)
-        if answer is not None:
-            state, text = answer
-            print(text, file=out)
-            return 0 if state == "done" else 1
-        clock.rest(0.1)
-    print(f"no outcome after {wait_seconds:g} s; the request stands. See: sentinel status --logdir {logdir}", file=out)
+    with closing(Journal(folder / JOURNAL, read_only=True)) as journal:
+        deadline = clock.monotonic() + wait_seconds
+        while clock.monotonic() < deadline:
+            answer = _answer(journal, name)
+            if answer is not None:
+                state, text = answer
+                print(text, file=out)
+                return 0 if state == "done" else 1
+            clock.rest(0.1)
+    print(
+        f"no outcome after {wait_seconds:g} s; the request stands. See: sentinel status --logdir {logdir}",
+        file=out,
+    )
     return 1
 
 
@@ -125,6 +163,10 @@ def _answer(journal: Journal, name: str) -> tuple[str, str] | None:
         return None
     row = rows[0]
     where = f" at step {row['step']}" if row["step"] is not None else ""
-    checkpoint = f", checkpoint {row['checkpoint']} (step {row['checkpoint_step']})" if row["checkpoint"] else ""
+    checkpoint = (
+        f", checkpoint {row['checkpoint']} (step {row['checkpoint_step']})" if row["checkpoint"] else ""
+    )
     reason = f": {row['reason']}" if row["state"] != "done" and row["reason"] else ""
-    return row["state"], f"{row['run']}: command {row['id']} {row['verb']} {row['state']}{where}{checkpoint}{reason}"
+    return row[
+        "state"
+    ], f"{row['run']}: command {row['id']} {row['verb']} {row['state']}{where}{checkpoint}{reason}"

@@ -1,7 +1,8 @@
 """The sentinel's memory: one SQLite file, one transaction a tick.
 
-Cursor, alert, transition, command and message of a tick commit together or not at all, so a sentinel killed anywhere
-finds on its return either the whole tick or none of it. Points are not kept here: the event files are the points.
+Cursor, alert, transition, command and message of a tick commit together or not at all, so a sentinel killed
+anywhere finds on its return either the whole tick or none of it. Points are not kept here: the event files
+are the points.
 """
 
 from __future__ import annotations
@@ -28,13 +29,14 @@ _MIGRATIONS = (
         run TEXT NOT NULL, path TEXT NOT NULL, source INTEGER NOT NULL, inode INTEGER NOT NULL,
         offset INTEGER NOT NULL, PRIMARY KEY (run, path)
     ) STRICT;
-    CREATE TABLE alerts (run TEXT NOT NULL, key TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (run, key)) STRICT;
-    CREATE TABLE climbs (run TEXT NOT NULL, key TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (run, key)) STRICT;
-    CREATE TABLE transitions (
-        id INTEGER PRIMARY KEY, run TEXT NOT NULL, attempt INTEGER NOT NULL, key TEXT NOT NULL, number INTEGER NOT NULL,
-        before TEXT NOT NULL, after TEXT NOT NULL, step INTEGER NOT NULL, run_step INTEGER NOT NULL,
-        wall_time REAL NOT NULL, onset_step INTEGER, onset_run_step INTEGER, onset_wall REAL,
-        value REAL, bound REAL, severity TEXT NOT NULL, reason TEXT NOT NULL, actions TEXT NOT NULL, recorded REAL NOT NULL
+    CREATE TABLE alerts (run TEXT NOT NULL, key TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (run, key))
+    STRICT; CREATE TABLE climbs (run TEXT NOT NULL, key TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (run,
+    key)) STRICT; CREATE TABLE transitions (
+        id INTEGER PRIMARY KEY, run TEXT NOT NULL, attempt INTEGER NOT NULL, key TEXT NOT NULL, number INTEGER
+        NOT NULL, before TEXT NOT NULL, after TEXT NOT NULL, step INTEGER NOT NULL, run_step INTEGER NOT NULL,
+        wall_time REAL NOT NULL, onset_step INTEGER, onset_run_step INTEGER, onset_wall REAL, value REAL,
+        bound REAL, severity TEXT NOT NULL, reason TEXT NOT NULL, actions TEXT NOT NULL, recorded REAL NOT
+        NULL
     ) STRICT;
     CREATE INDEX transitions_by_run ON transitions (run, key);
     CREATE TABLE rewinds (
@@ -42,9 +44,10 @@ _MIGRATIONS = (
         wall_time REAL NOT NULL, PRIMARY KEY (run, attempt)
     ) STRICT;
     CREATE TABLE commands (
-        run TEXT NOT NULL, id INTEGER NOT NULL, key TEXT, rung INTEGER, thread TEXT, verb TEXT NOT NULL, letter TEXT NOT NULL,
-        state TEXT NOT NULL, asked_step INTEGER, asked REAL NOT NULL, updated REAL NOT NULL, reason TEXT NOT NULL,
-        step INTEGER, checkpoint TEXT, checkpoint_step INTEGER, request TEXT, PRIMARY KEY (run, id)
+        run TEXT NOT NULL, id INTEGER NOT NULL, key TEXT, rung INTEGER, thread TEXT, verb TEXT NOT NULL,
+        letter TEXT NOT NULL, state TEXT NOT NULL, asked_step INTEGER, asked REAL NOT NULL, updated REAL NOT
+        NULL, reason TEXT NOT NULL, step INTEGER, checkpoint TEXT, checkpoint_step INTEGER, request TEXT,
+        PRIMARY KEY (run, id)
     ) STRICT;
     CREATE TABLE command_steps (
         run TEXT NOT NULL, id INTEGER NOT NULL, wall_time REAL NOT NULL, what TEXT NOT NULL
@@ -52,15 +55,15 @@ _MIGRATIONS = (
     CREATE TABLE probes (run TEXT NOT NULL, tag TEXT NOT NULL, step INTEGER NOT NULL, wall_time REAL NOT NULL,
         value REAL NOT NULL) STRICT;
     CREATE TABLE messages (
-        id INTEGER PRIMARY KEY, key TEXT NOT NULL, channel TEXT NOT NULL, thread TEXT NOT NULL, body TEXT NOT NULL,
-        state TEXT NOT NULL, ref TEXT, attempts INTEGER NOT NULL DEFAULT 0, queued REAL NOT NULL, settled REAL,
-        reason TEXT, UNIQUE (key, channel)
+        id INTEGER PRIMARY KEY, key TEXT NOT NULL, channel TEXT NOT NULL, thread TEXT NOT NULL, body TEXT NOT
+        NULL, state TEXT NOT NULL, ref TEXT, attempts INTEGER NOT NULL DEFAULT 0, queued REAL NOT NULL,
+        settled REAL, reason TEXT, UNIQUE (key, channel)
     ) STRICT;
     CREATE INDEX messages_by_state ON messages (state);
     CREATE INDEX messages_by_thread ON messages (channel, thread);
     CREATE TABLE damage (
-        run TEXT NOT NULL, path TEXT NOT NULL, offset INTEGER NOT NULL, length INTEGER NOT NULL, reason TEXT NOT NULL,
-        wall_time REAL NOT NULL
+        run TEXT NOT NULL, path TEXT NOT NULL, offset INTEGER NOT NULL, length INTEGER NOT NULL, reason TEXT
+        NOT NULL, wall_time REAL NOT NULL
     ) STRICT;
     CREATE TABLE requests (name TEXT PRIMARY KEY, wall_time REAL NOT NULL, outcome TEXT NOT NULL) STRICT;
     """,
@@ -132,7 +135,8 @@ class Journal:
             try:
                 yield
             except BaseException:
-                self._connection.execute("ROLLBACK")
+                if self._connection.in_transaction:  # SQLite itself has rolled back where the disk is full
+                    self._connection.execute("ROLLBACK")
                 raise
             self._connection.execute("COMMIT")
         except sqlite3.Error as error:
@@ -148,7 +152,9 @@ class Journal:
         """Insert a row, or replace the one with its key."""
         names = ", ".join(values)
         marks = ", ".join("?" * len(values))
-        self._connection.execute(f"INSERT OR REPLACE INTO {table} ({names}) VALUES ({marks})", tuple(values.values()))  # noqa: S608  table and column names are this package's own
+        self._connection.execute(
+            f"INSERT OR REPLACE INTO {table} ({names}) VALUES ({marks})", tuple(values.values())
+        )  # noqa: S608  table and column names are this package's own
 
     def add(self, table: str, **values: object) -> int:
         """Insert a row unless its key is there already; returns the row id, 0 if it was there."""

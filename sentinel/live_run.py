@@ -1,6 +1,8 @@
-"""One run that is being watched: what is new in it goes through the judge, and what follows goes into the journal.
+"""One run that is being watched: what is new in it goes through the judge, and what follows goes into the
+journal.
 
-Everything here happens inside the tick's transaction; letters, signals and messages leave only after its commit.
+Everything here happens inside the tick's transaction; letters, signals and messages leave only after its
+commit.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from typing import Any, Literal, TypeAlias
 from rules.alert import Alert, AlertState, Held, Transition
 from rules.series import Sample
 from rules.verdict import Mark
+from rules.watch import Judged
 from sentinel.attempts import Attempts, Rewind
 from sentinel.clock import Clock
 from sentinel.config import Settings
@@ -38,7 +41,10 @@ FRESH_SECONDS = 60.0
 """At first sight of a run, only points younger than this may lead to actions; older ones are history."""
 
 PAST_SECONDS = 1800.0
-"""A run whose newest point is older than this at first sight, and whose trainer is not there, is over."""
+"""A run whose newest point is older than this at first sight, and whose trainer is not there, is over.
+
+A sentinel that comes back to a run it knows does not act upon older points than this either.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +67,9 @@ class LiveRun:
         self._tools = tools
         self._journal = tools.journal
         rows = self._journal.rows("SELECT * FROM runs WHERE run = ?", name)
-        self._new = not rows
+        judged = self._load_judged()
+        self._new = bool(judged.get("new", not rows))
+        self._history_ends = now - (FRESH_SECONDS if self._new else PAST_SECONDS)
         self.phase: Phase = rows[0]["phase"] if rows else "live"
         self._first_seen = rows[0]["first_seen"] if rows else now
         rewinds = self._load_rewinds()
@@ -77,27 +85,34 @@ class LiveRun:
         self._tail = RunTail(folder, self._journal.cursors(name).values())
         self._attempts = Attempts(self._judge, self._tail, rewinds, self._load_probes())
         self._attempts.refill()
+        self._judge.watch.resume(Judged(judged.get("due"), tuple(judged.get("open", ()))))
         self._saved: dict[str, Any] = {}
         self._registration = Registration(folder)
+        self._judge.checkpoint_bytes = self._registration.checkpoint_bytes
+        self._judge.sends = tools.act
         self._probes = Probes(folder)
         self._dispatch = Dispatch(name, folder, self._journal, tools.settings.patience, tools.clock)
         self._threads = tools.mail.threads(name)
         self._folder = folder
         self._last_wall: float | None = rows[0]["last_wall"] if rows else None
-        self._last_growth = 0.0
-        self._flushed = True
+        self._last_growth: float | None = None
+        self._flushed = not self._judge.watch.judged.open
         self._blind: set[str] = set()
 
     # ── one look, inside the transaction ──
 
     def look(self, files: Sequence[Path], now: float, monotonic: float) -> bool:
         """Read, judge and record whatever is new; returns whether there was anything."""
+        if self._last_growth is None:
+            self._last_growth = monotonic - self._silent_before(now)
+        if self.phase == "gone":
+            self.phase = "live"
         self._meet_trainer(now)
         self._follow_commands(now)
         chunks, hurt = self._tail.read(files)
         self._record_damage(hurt, now)
         for chunk in chunks:
-            for part, may_act in self._by_age(chunk.samples, now):
+            for part, may_act in self._by_age(chunk.samples):
                 self._judge.act = may_act
                 self._record(self._attempts.take(dataclasses.replace(chunk, samples=part)), now)
                 chunk = dataclasses.replace(chunk, start=None)  # noqa: PLW2901  only the first part begins an attempt
@@ -108,11 +123,14 @@ class LiveRun:
             self._wake_up()
         elif not self._flushed and monotonic - self._last_growth >= QUIET_SECONDS:
             self._flushed = True
+            self._judge.act = self._last_wall is not None and self._last_wall >= self._history_ends
             self._record(self._judge.flush(), now)
-        self._let_time_pass(now)
+            self._judge.act = True
+        if not self._tail.behind:  # what lies between may hold points: it is no silence yet, and no present
+            self._let_time_pass(now)
+            self._new = False
         self._follow_commands(now)  # what was just asked goes out with this commit
-        self._new = False
-        self._save(now)
+        self._save()
         return bool(chunks)
 
     def deliver(self) -> None:
@@ -127,23 +145,36 @@ class LiveRun:
         """Note that the run's folder is gone."""
         if self.phase != "gone":
             self.phase = "gone"
-            self._say("gone", "warning", "the run's folder is gone", f"{self._folder} is not there any more", now)
-            self._save(now)
+            self._say(
+                "gone", "warning", "the run's folder is gone", f"{self._folder} is not there any more", now
+            )
+            self._save()
 
     def command(
-        self, verb: str, checkpoint: str | None, changes: dict[str, Any], reinit: Sequence[str], why: str, request: str, now: float
+        self,
+        verb: str,
+        checkpoint: str | None,
+        changes: dict[str, Any],
+        reinit: Sequence[str],
+        why: str,
+        request: str,
+        now: float,
     ) -> str:
-        """Ask the trainer for something that a person wants; returns an empty string, or why it is impossible."""
+        """Ask the trainer for something that a person wants; returns an empty string, or why it is
+        impossible.
+        """
         to_step = None
         if verb == "rollback":
             catalogue = self._judge.catalogue() if self._judge.catalogue else ()
             wanted = [c for c in catalogue if c.name == checkpoint] if checkpoint else list(catalogue)
             whole = [c for c in wanted if c.verified]
             if not whole:
-                return f"no verified checkpoint {checkpoint or ''} in {self.name}; nothing was asked".replace("  ", " ")
+                return f"no verified checkpoint {checkpoint or ''} in {self.name}; nothing was asked".replace(
+                    "  ", " "
+                )
             checkpoint, to_step = whole[-1].name, whole[-1].step
         if self._registration.record is None:
-            return f"nobody has registered as the trainer of {self.name}; a job needs sentinel/guard.py to take commands"
+            return f"{self.name}: {self._registration.unreachable}; nothing was asked"
         self._dispatch.ask(
             verb,
             checkpoint=checkpoint,
@@ -161,7 +192,9 @@ class LiveRun:
     # ── parts of a look ──
 
     def _meet_trainer(self, now: float) -> None:
-        if not self._registration.refresh():
+        fresh = self._registration.refresh()
+        self._judge.unreachable = self._registration.unreachable if self._tools.act else ""
+        if not fresh:
             return
         self._judge.declared = self._registration.declared
         self._judge.catalogue = self._registration.catalogue
@@ -182,25 +215,23 @@ class LiveRun:
         row = settled.row
         if settled.final and row["verb"] == "rollback":
             if row["state"] == "done":
-                step = row["checkpoint_step"] if row["checkpoint_step"] is not None else row["asked_step"]
-                self._judge.ledger.rollbacks.append((row["asked_step"], step))
+                self._judge.ledger.rollbacks.append(_gone_back(row))
             elif row["key"] is not None:
                 alert = self._judge.watch.alerts.get(row["key"])
                 if alert is not None and alert.last is not None:
                     self._judge.refused(row["key"], row["rung"], alert.last)
-        if row["key"] is None or row["thread"] not in self._threads:
-            self._say(
-                f"command-{row['id']}", "info", f"{row['verb']} {row['state']}", settled.sentence, now
-            )
+        known = row["key"] is not None and self._judge.watch.knows(row["key"])
+        if not known or row["thread"] not in self._threads:
+            self._say(f"command-{row['id']}", "info", f"{row['verb']} {row['state']}", settled.sentence, now)
             return
         severity = self._judge.watch.rule(row["key"]).severity
         self._post(outcome(self.name, row["thread"], row["key"], severity, row, now), now)
 
-    def _by_age(self, samples: Sequence[Sample], now: float) -> list[tuple[Sequence[Sample], bool]]:
-        """Part a newly met run's history from what is fresh enough to act upon."""
-        if not self._new:
+    def _by_age(self, samples: Sequence[Sample]) -> list[tuple[Sequence[Sample], bool]]:
+        """Part history, while it is caught up with, from what is fresh enough to act upon."""
+        if not samples or samples[0][2] >= self._history_ends:
             return [(samples, True)]
-        cut = next((i for i, s in enumerate(samples) if s[2] >= now - FRESH_SECONDS), len(samples))
+        cut = next((i for i, s in enumerate(samples) if s[2] >= self._history_ends), len(samples))
         parts: list[tuple[Sequence[Sample], bool]] = [(samples[:cut], False), (samples[cut:], True)]
         return [(part, may_act) for part, may_act in parts if part] or [(samples, True)]
 
@@ -209,7 +240,7 @@ class LiveRun:
             self.phase = "live"
 
     def _let_time_pass(self, now: float) -> None:
-        if self._new and self._is_past(now):
+        if self._new and self.phase == "live" and self._is_past(now):
             self.phase = "past"
         if self.phase != "live":
             return
@@ -220,9 +251,18 @@ class LiveRun:
             self._record(self._attempts.probe(found), now)
         self._record(self._judge.silence(now), now)
 
+    def _silent_before(self, now: float) -> float:
+        """Seconds for which the file was silent before this process began, as far as they matter."""
+        silent = QUIET_SECONDS if self._last_wall is None else now - self._last_wall
+        return min(max(silent, 0.0), QUIET_SECONDS)  # the trainer's clock may be another
+
     def _is_past(self, now: float) -> bool:
         silent = self._last_wall is None or now - self._last_wall > PAST_SECONDS
-        return silent and not self._registration.alive and (self._last_wall is not None or not self._registration.known)
+        return (
+            silent
+            and not self._registration.alive
+            and (self._last_wall is not None or not self._registration.known)
+        )
 
     def _record_damage(self, hurt: Sequence[Hurt], now: float) -> None:
         for stretch in hurt:
@@ -253,12 +293,12 @@ class LiveRun:
     def _record(self, steps: Sequence[Step], now: float) -> None:
         for step in steps:
             self._record_transition(step, now)
-            if not self._judge.act:
-                continue
+            thread = f"{self.name}/{step.thread}"
+            if not self._judge.act and thread not in self._threads:
+                continue  # history; but a story that people have been told goes on
             for action in step.actions:
                 if self._tools.act and not action.withheld and action.verb != "notify":
                     self._ask(step, action, now)
-            thread = f"{self.name}/{step.thread}"
             message = tell(
                 self.name,
                 step,
@@ -312,21 +352,39 @@ class LiveRun:
             recorded=now,
         )
 
-    def _save(self, now: float) -> None:
+    def _save(self) -> None:
         """Write what has changed since the last commit, and nothing else: an idle tick costs no disk."""
         watch = self._judge.watch
         for cursor in self._tail.cursors():
             self._put(f"cursor/{cursor.path}", cursor, "cursors", run=self.name, **dataclasses.asdict(cursor))
         for key, alert in watch.alerts.items():
             if alert is not self._saved.get(f"alert/{key}"):
-                self._put(f"alert/{key}", alert, "alerts", run=self.name, key=key, body=to_json(dataclasses.asdict(alert)))
+                self._put(
+                    f"alert/{key}",
+                    alert,
+                    "alerts",
+                    run=self.name,
+                    key=key,
+                    body=to_json(dataclasses.asdict(alert)),
+                )
         for key, climb in self._judge.climbs.items():
             if climb is not self._saved.get(f"climb/{key}"):
-                self._put(f"climb/{key}", climb, "climbs", run=self.name, key=key, body=to_json(dataclasses.asdict(climb)))
+                self._put(
+                    f"climb/{key}",
+                    climb,
+                    "climbs",
+                    run=self.name,
+                    key=key,
+                    body=to_json(dataclasses.asdict(climb)),
+                )
         for rewind in self._attempts.rewinds:
-            self._put(f"rewind/{rewind.attempt}", rewind, "rewinds", run=self.name, **dataclasses.asdict(rewind))
+            self._put(
+                f"rewind/{rewind.attempt}", rewind, "rewinds", run=self.name, **dataclasses.asdict(rewind)
+            )
         marks = {key: mark for key, mark in watch.marks().items() if mark}
         self._put("marks", marks, "meta", name=f"marks/{self.name}", value=to_json(marks))
+        judged = {**dataclasses.asdict(watch.judged), "new": self._new}
+        self._put("judged", judged, "meta", name=f"judged/{self.name}", value=to_json(judged))
         row = {
             "path": str(self._folder),
             "attempt": self._judge.attempt,
@@ -355,6 +413,11 @@ class LiveRun:
     def _bodies(self, table: str) -> Sequence[Any]:
         return self._journal.rows(f"SELECT body FROM {table} WHERE run = ?", self.name)  # noqa: S608  our own two names
 
+    def _load_judged(self) -> dict[str, Any]:
+        rows = self._journal.rows("SELECT value FROM meta WHERE name = ?", f"judged/{self.name}")
+        found: dict[str, Any] = json.loads(rows[0]["value"]) if rows else {}
+        return found
+
     def _load_rewinds(self) -> list[Rewind]:
         rows = self._journal.rows("SELECT * FROM rewinds WHERE run = ? ORDER BY attempt", self.name)
         return [Rewind(r["attempt"], r["to_step"], r["kept_until"], r["wall_time"]) for r in rows]
@@ -373,10 +436,16 @@ class LiveRun:
                 if action["verb"] in ("checkpoint", "rollback") and "withheld" not in action:
                     ledger.actions.append(row["wall_time"])
         for row in self._journal.rows(
-            "SELECT * FROM commands WHERE run = ? AND verb = 'rollback' AND state = 'done' ORDER BY id", self.name
+            "SELECT * FROM commands WHERE run = ? AND verb = 'rollback' AND state = 'done' ORDER BY id",
+            self.name,
         ):
-            ledger.rollbacks.append((row["asked_step"], row["checkpoint_step"]))
+            ledger.rollbacks.append(_gone_back(row))
         return ledger
+
+
+def _gone_back(row: Any) -> tuple[int, int]:
+    """Return from where and to where a rollback went, in run steps."""
+    return row["asked_step"], row["asked_step"] if row["checkpoint_step"] is None else row["checkpoint_step"]
 
 
 def _as_transition(row: Any) -> Transition:
@@ -385,7 +454,14 @@ def _as_transition(row: Any) -> Transition:
     if row["onset_wall"] is not None:
         onset = Mark(row["onset_step"], row["onset_wall"], 0, row["onset_run_step"])
     return Transition(
-        row["key"], AlertState(row["before"]), AlertState(row["after"]), at, onset, row["value"], row["bound"], row["reason"]
+        row["key"],
+        AlertState(row["before"]),
+        AlertState(row["after"]),
+        at,
+        onset,
+        row["value"],
+        row["bound"],
+        row["reason"],
     )
 
 

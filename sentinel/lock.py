@@ -1,11 +1,12 @@
 """One sentinel per state folder.
 
-The kernel releases a `flock` when its holder dies, however it dies, so a lock is never stale and nobody has to judge
-whether a pid file tells the truth.
+The kernel releases a `flock` when its holder dies, however it dies, so a lock is never stale and nobody has
+to judge whether a pid file tells the truth.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
@@ -40,8 +41,9 @@ class StateLock:
                 f"{folder}: another sentinel (pid {holder or 'unknown'}) works on this state; this one did nothing. "
                 "Stop that one, or give this one a state of its own with --state."
             ) from None
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, str(os.getpid()).encode(), 0)
+        with contextlib.suppress(OSError):  # a full disk: the lock holds all the same, it only has no name
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, str(os.getpid()).encode(), 0)
 
     def release(self) -> None:
         """Let go; the kernel does the same when the process ends."""
@@ -51,11 +53,11 @@ class StateLock:
 def is_held(folder: Path) -> bool:
     """Say whether a sentinel holds this state folder now, without taking it."""
     try:
-        descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CLOEXEC)
+        descriptor = os.open(folder / "lock", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two who ask are no sentinel
     except BlockingIOError:
         return True
     finally:

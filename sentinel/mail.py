@@ -11,7 +11,9 @@ from sentinel.story import notice
 
 
 class Mail:
-    """Queues messages in the journal, hands them to the outbox after the commit, and writes down what became of them."""
+    """Queues messages in the journal, hands them to the outbox after the commit, and writes down what became
+    of them.
+    """
 
     def __init__(self, journal: Journal, outbox: Outbox, route: Callable[[Message], Sequence[str]]) -> None:
         """Take up every message that has not arrived yet, those of a channel that was dead included.
@@ -27,11 +29,15 @@ class Mail:
         self._dead: set[str] = set()
         self._ready: list[Row] = [
             self._row(row["id"], row["channel"], Message.from_json(row["body"]))
-            for row in journal.rows("SELECT id, channel, body FROM messages WHERE state IN ('queued', 'dead') ORDER BY id")
+            for row in journal.rows(
+                "SELECT id, channel, body FROM messages WHERE state IN ('queued', 'dead') ORDER BY id"
+            )
         ]
 
     def post(self, message: Message, now: float) -> None:
-        """Queue a message on its channels; only inside a transaction. A key that was queued before is not queued again."""
+        """Queue a message on its channels; only inside a transaction. A key that was queued before is not
+        queued again.
+        """
         for channel in self._route(message):
             row_id = self._journal.add(
                 "messages",
@@ -57,7 +63,9 @@ class Mail:
 
     def threads(self, run: str) -> set[str]:
         """Return the threads of a run that have a first message."""
-        rows = self._journal.rows("SELECT DISTINCT thread FROM messages WHERE substr(thread, 1, ?) = ?", len(run) + 1, f"{run}/")
+        rows = self._journal.rows(
+            "SELECT DISTINCT thread FROM messages WHERE substr(thread, 1, ?) = ?", len(run) + 1, f"{run}/"
+        )
         return {row["thread"] for row in rows}
 
     def _row(self, row_id: int, channel: str, message: Message) -> Row:
@@ -86,7 +94,10 @@ class Mail:
                 )
             case Postponed(reason=reason, attempts=attempts):
                 self._journal.change(
-                    "UPDATE messages SET reason = ?, attempts = ? WHERE id = ?", reason, attempts, result.row_id
+                    "UPDATE messages SET reason = ?, attempts = ? WHERE id = ?",
+                    reason,
+                    attempts,
+                    result.row_id,
                 )
             case Failed(reason=reason, channel_dead=dead):
                 self._journal.change(

@@ -1,7 +1,7 @@
 """What the sentinel measures itself: is the trainer alive, is there disk left, how much memory does it hold.
 
-Measurements become samples like any other, under tags that begin with `sys/`, and are kept in the journal so that a
-restart sees what the rules saw.
+Measurements become samples like any other, under tags that begin with `sys/`, and are kept in the journal so
+that a restart sees what the rules saw.
 """
 
 from __future__ import annotations

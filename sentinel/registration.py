@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -89,6 +90,24 @@ class Registration:
         return liveness(self.process)
 
     @property
+    def unreachable(self) -> str:
+        """Why no command can reach the trainer, in words; empty where one can."""
+        if self.record is None:
+            return "nobody has registered as the trainer; a job needs sentinel/guard.py to take commands"
+        if self.finished:
+            return f"the run is over ({self.outcome or 'finished'})"
+        return "the trainer's process has ended" if self.liveness.ended else ""
+
+    def checkpoint_bytes(self) -> int:
+        """Return what the checkpoint folder takes, in bytes; files that checkpoints share count once."""
+        total = 0
+        for folder, _, names in os.walk(self._folder) if self._folder is not None else ():
+            for name in names:
+                with contextlib.suppress(OSError):  # the trainer tidies up while we count
+                    total += (Path(folder) / name).lstat().st_size
+        return total
+
+    @property
     def declared(self) -> Declared | None:
         """The parameters, parts and verbs a command may name; None where nobody declared any."""
         if self.record is None:
@@ -112,7 +131,9 @@ class Registration:
         """What `status` shows of the trainer, as JSON text."""
         if self.record is None:
             return None
-        kept = {k: self.record.get(k) for k in ("pid", "host", "attempt", "started_at", "finished_at", "outcome")}
+        kept = {
+            k: self.record.get(k) for k in ("pid", "host", "attempt", "started_at", "finished_at", "outcome")
+        }
         return json.dumps(kept, sort_keys=True)
 
     def heartbeat_step(self) -> int | None:
@@ -124,7 +145,9 @@ class Registration:
         return step if isinstance(step, int) else None
 
     def leave_heartbeat(self, record: dict[str, Any]) -> None:
-        """Write the sentinel's own heartbeat beside the trainer's; where there is no guard there is nothing to write."""
+        """Write the sentinel's own heartbeat beside the trainer's; where there is no guard there is nothing
+        to write.
+        """
         if not self.known or self.finished:
             return
         temporary = self.control / f".sentinel.{os.getpid()}"

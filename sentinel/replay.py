@@ -1,6 +1,7 @@
 """Judge recorded runs: the same tail, rules and ladders as live, with nothing sent and nothing remembered.
 
-Where nothing is known of a trainer there is no catalogue of checkpoints either, so a rollback's target stays null.
+Where nothing is known of a trainer there is no catalogue of checkpoints either, so a rollback's target stays
+null.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from sentinel.attempts import Attempts
 from sentinel.config import Settings
 from sentinel.discover import scan
 from sentinel.errors import RunGoneError
-from sentinel.judge import Judge, Step
+from sentinel.judge import GRAVE, Judge, Step
 from sentinel.policy import Action, Book
 from sentinel.story import deeds
 from sentinel.tail import Hurt, RunTail
@@ -42,6 +43,7 @@ class Outcome:
 def step_as_json(run: str, step: Step) -> dict[str, Any]:
     """Render a judged step; `from` equals `to` where a rung was taken without a change of state."""
     alert, at, moved = step.observation.alert, step.observation.verdict.at, step.observation.transition
+    onset = moved.onset if moved else alert.onset
     return {
         "run": run,
         "rule": step.observation.key,
@@ -49,11 +51,11 @@ def step_as_json(run: str, step: Step) -> dict[str, Any]:
         "to": (moved.after if moved else alert.state).value,
         "step": at.step,
         "run_step": at.run_step,
-        "onset_step": alert.onset.step if alert.onset else None,
-        "onset_run_step": alert.onset.run_step if alert.onset else None,
+        "onset_step": onset.step if onset else None,
+        "onset_run_step": onset.run_step if onset else None,
         "wall_time": at.wall_time,
-        "value": _finite(moved.value if moved else alert.value),
-        "limit": _finite(moved.limit if moved else alert.limit),
+        "value": finite(moved.value if moved else alert.value),
+        "limit": finite(moved.limit if moved else alert.limit),
         "severity": step.observation.rule.severity,
         "attempt": step.attempt,
         "reason": moved.reason if moved else "",
@@ -76,8 +78,8 @@ def action_as_json(action: Action) -> dict[str, Any]:
     return body
 
 
-def _finite(value: float | None) -> float | str | None:
-    """JSON has no NaN and no infinity: they are told in words."""
+def finite(value: float | None) -> float | str | None:
+    """Return a number as JSON can hold it. JSON has no NaN and no infinity: they are told in words."""
     return value if value is None or math.isfinite(value) else str(value)
 
 
@@ -91,17 +93,22 @@ def replay_paths(paths: Sequence[Path], settings: Settings) -> list[Outcome]:
     outcomes = []
     for path in paths:
         if path.is_file():
-            outcomes.append(_replay(path.parent.name, path.parent, [path], program, book))
+            outcomes.append(_replay(path.resolve().parent.name, path.parent, [path], program, book))
             continue
         runs = scan(path) if path.is_dir() else {}
         if not runs:
-            raise RunGoneError(f"{path}: no TensorBoard event file (events.out.tfevents.*) at or below it; nothing was judged")
-        outcomes += [_replay(_name(path, name), found.path, found.event_files, program, book) for name, found in runs.items()]
+            raise RunGoneError(
+                f"{path}: no TensorBoard event file (events.out.tfevents.*) at or below it; nothing was judged"
+            )
+        outcomes += [
+            _replay(_name(path, name), found.path, found.event_files, program, book)
+            for name, found in runs.items()
+        ]
     return outcomes
 
 
 def _name(path: Path, run: str) -> str:
-    return path.resolve().name if run == "." else f"{path.name}/{run}"
+    return path.resolve().name if run == "." else f"{path.resolve().name}/{run}"
 
 
 def _replay(run: str, folder: Path, files: Iterable[Path], program: Program, book: Book) -> Outcome:
@@ -112,8 +119,8 @@ def _replay(run: str, folder: Path, files: Iterable[Path], program: Program, boo
     wanted = list(files)
     while True:
         chunks, hurt = tail.read(wanted)
-        outcome.hurt += hurt
-        if not chunks:
+        outcome.hurt += [h for h in hurt if h not in outcome.hurt]
+        if not chunks and not tail.behind:
             break
         for chunk in chunks:
             outcome.points += len(chunk.samples)
@@ -124,23 +131,29 @@ def _replay(run: str, folder: Path, files: Iterable[Path], program: Program, boo
 
 def report(outcomes: Sequence[Outcome], out: TextIO) -> int:
     """Print what a person wants to know of a replay; returns 1 if a critical or fatal rule fired, else 0."""
-    grave = False
     for outcome in outcomes:
         print(f"{outcome.run}: {outcome.points} points", file=out)
         for hurt in outcome.hurt:
-            print(f"  blind: {hurt.path} at byte {hurt.offset} for {hurt.length} bytes: {hurt.reason}", file=out)
+            print(
+                f"  blind: {hurt.path} at byte {hurt.offset} for {hurt.length} bytes: {hurt.reason}", file=out
+            )
         told = False
         for step in outcome.steps:
             moved = step.observation.transition
             if moved is not None and moved.after is AlertState.PENDING and not step.actions:
                 continue
             told = True
-            fired = moved is not None and moved.after is AlertState.FIRING
-            grave |= fired and step.observation.rule.severity in ("critical", "fatal")
             print(f"  {_sentence(step)}", file=out)
         if not told:
             print("  quiet", file=out)
-    return 1 if grave else 0
+    return verdict(outcomes)
+
+
+def verdict(outcomes: Sequence[Outcome]) -> int:
+    """Return 1 if a critical or fatal rule fired in any run, else 0; however it is printed."""
+    moves = ((step.observation.transition, step.observation.rule) for o in outcomes for step in o.steps)
+    fired = (rule for moved, rule in moves if moved is not None and moved.after is AlertState.FIRING)
+    return 1 if any(rule.severity in GRAVE for rule in fired) else 0
 
 
 def _sentence(step: Step) -> str:

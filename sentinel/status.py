@@ -9,6 +9,7 @@ from typing import Any, TextIO
 from sentinel.errors import RunGoneError
 from sentinel.journal import Journal
 from sentinel.lock import is_held
+from sentinel.replay import finite
 from sentinel.state import JOURNAL, state_folder
 
 
@@ -21,7 +22,9 @@ def read_status(logdir: Path, chosen: Path | None) -> dict[str, Any]:
     folder = state_folder(logdir, chosen)
     path = folder / JOURNAL
     if not path.is_file():
-        raise RunGoneError(f"{logdir}: no sentinel has watched it (no {path}); start one with: sentinel run {logdir}")
+        raise RunGoneError(
+            f"{logdir}: no sentinel has watched it (no {path}); start one with: sentinel run {logdir}"
+        )
     journal = Journal(path, read_only=True)
     try:
         return {
@@ -48,10 +51,14 @@ def _number(text: str | None) -> float | None:
 
 def _run(journal: Journal, row: dict[str, Any]) -> dict[str, Any]:
     run = row["run"]
-    alerts = [json.loads(r["body"]) for r in journal.rows("SELECT body FROM alerts WHERE run = ? ORDER BY key", run)]
+    alerts = [
+        json.loads(r["body"]) for r in journal.rows("SELECT body FROM alerts WHERE run = ? ORDER BY key", run)
+    ]
     commands = journal.rows("SELECT * FROM commands WHERE run = ? ORDER BY id", run)
     marks = journal.rows("SELECT value FROM meta WHERE name = ?", f"marks/{run}")
-    blind = journal.rows("SELECT count(*) AS n, coalesce(sum(length), 0) AS bytes FROM damage WHERE run = ?", run)[0]
+    blind = journal.rows(
+        "SELECT count(*) AS n, coalesce(sum(length), 0) AS bytes FROM damage WHERE run = ?", run
+    )[0]
     return {
         "run": run,
         "path": row["path"],
@@ -60,11 +67,24 @@ def _run(journal: Journal, row: dict[str, Any]) -> dict[str, Any]:
         "step": row["last_step"],
         "last_point": row["last_wall"],
         "trainer": json.loads(row["trainer"]) if row["trainer"] else None,
-        "alerts": [alert for alert in alerts if alert["state"] != "inactive"],
+        "alerts": [_speakable(alert) for alert in alerts if alert["state"] != "inactive"],
         "fired": _fired(journal, run),
         "marks": json.loads(marks[0]["value"]) if marks else {},
         "commands": [
-            {k: c[k] for k in ("id", "key", "verb", "state", "asked_step", "step", "checkpoint", "checkpoint_step", "reason")}
+            {
+                k: c[k]
+                for k in (
+                    "id",
+                    "key",
+                    "verb",
+                    "state",
+                    "asked_step",
+                    "step",
+                    "checkpoint",
+                    "checkpoint_step",
+                    "reason",
+                )
+            }
             for c in commands
         ],
         "rewinds": [
@@ -85,6 +105,11 @@ def _fired(journal: Journal, run: str) -> dict[str, int]:
     return {row["severity"]: row["n"] for row in rows}
 
 
+def _speakable(alert: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no NaN and no infinity, which is what a diverged run's values are: they are told in words."""
+    return {**alert, "value": finite(alert["value"]), "limit": finite(alert["limit"])}
+
+
 def _messages(journal: Journal) -> dict[str, dict[str, int]]:
     counts: dict[str, dict[str, int]] = {}
     for row in journal.rows("SELECT channel, state, count(*) AS n FROM messages GROUP BY channel, state"):
@@ -92,16 +117,22 @@ def _messages(journal: Journal) -> dict[str, dict[str, int]]:
     return counts
 
 
+def _number_text(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:.6g}"
+
+
 def print_status(status: dict[str, Any], out: TextIO) -> None:
     """Print a status as a person reads it: sick things first."""
     running = "running" if status["running"] else "NOT RUNNING"
-    print(f"sentinel {running} on {status['logdir']} (mode {status['mode']}, state {status['state']})", file=out)
+    print(
+        f"sentinel {running} on {status['logdir']} (mode {status['mode']}, state {status['state']})", file=out
+    )
     for run in sorted(status["runs"], key=lambda r: -len(r["alerts"])):
         step = "no point yet" if run["step"] is None else f"step {run['step']}"
         print(f"\n{run['run']}: {run['phase']}, {step}, attempt {run['attempt']}", file=out)
         for alert in run["alerts"]:
-            value = "" if alert["value"] is None else f", value {alert['value']:.6g}"
-            limit = "" if alert["limit"] is None else f" (limit {alert['limit']:.6g})"
+            value = "" if alert["value"] is None else f", value {_number_text(alert['value'])}"
+            limit = "" if alert["limit"] is None else f" (limit {_number_text(alert['limit'])})"
             onset = f", since step {alert['onset'][3]}" if alert["onset"] else ""
             print(f"  {alert['state']:<10} {alert['key']}{value}{limit}{onset}", file=out)
         for key, mark in run["marks"].items():
@@ -109,9 +140,16 @@ def print_status(status: dict[str, Any], out: TextIO) -> None:
                 print(f"  {mark:<10} {key}", file=out)
         for command in run["commands"]:
             target = f" -> {command['checkpoint']}" if command["checkpoint"] else ""
-            reason = f": {command['reason']}" if command["state"] not in ("done",) and command["reason"] else ""
-            print(f"  command {command['id']:<3} {command['verb']} {command['state']}{target}{reason}", file=out)
+            reason = (
+                f": {command['reason']}" if command["state"] not in ("done",) and command["reason"] else ""
+            )
+            print(
+                f"  command {command['id']:<3} {command['verb']} {command['state']}{target}{reason}", file=out
+            )
         if run["blind"]["stretches"]:
-            print(f"  blind      {run['blind']['stretches']} damaged stretches, {run['blind']['bytes']} bytes", file=out)
+            print(
+                f"  blind      {run['blind']['stretches']} damaged stretches, {run['blind']['bytes']} bytes",
+                file=out,
+            )
     for channel, counts in status["messages"].items():
         print(f"\n{channel}: " + ", ".join(f"{n} {state}" for state, n in sorted(counts.items())), file=out)

@@ -1,7 +1,7 @@
 """What people are told: from a change in a run to a message in plain words. Pure.
 
-One thread per run, alert and episode. The first message says what is wrong, since when, by which number, and what was
-done; each later one says what changed; the last one closes the story.
+One thread per run, alert and episode. The first message says what is wrong, since when, by which number, and
+what was done; each later one says what changed; the last one closes the story.
 """
 
 from __future__ import annotations
@@ -135,7 +135,8 @@ def outcome(
         rule=key,
         title=key,
         state=f"{verb} {state}",
-        happened=f"{verb} (command {command['id']}) {state}" + (f": {reason}" if reason and state != "done" else ""),
+        happened=f"{verb} (command {command['id']}) {state}"
+        + (f": {reason}" if reason and state != "done" else ""),
         facts=facts(known),
         advice=_ADVICE.get(state, ""),
         wall_time=wall,
@@ -149,7 +150,9 @@ _ADVICE = {
 }
 
 
-def notice(run: str, name: str, severity: str, title: str, text: str, wall: float, advice: str = "") -> Message:
+def notice(
+    run: str, name: str, severity: str, title: str, text: str, wall: float, advice: str = ""
+) -> Message:
     """Compose a message that belongs to no alert: a blind spot, a dead channel, a finished run."""
     return Message(
         key=f"{run}/{name}/{wall:.3f}",
