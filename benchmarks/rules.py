@@ -17,7 +17,7 @@ from functools import partial
 from importlib import resources
 
 from rules.evaluate import Evaluator, Program, compile_rules
-from rules.schema import build
+from rules.merge import build
 from rules.series import Sample
 from rules.source import Document, parse
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from rules import template
 from rules.expr import Scope, parse
 from rules.functions import Kind
-from rules.schema import RuleSet, RuleSpec
+from rules.merge import RuleSet
+from rules.schema import RuleSpec
 from rules.source import Problem, RuleErrors
 from rules.syntax import Fault
 from rules.tree import Call, Metric, Node, kind, walk

@@ -15,9 +15,10 @@ from rules.compile import Alias, Compiled, CompiledRule, compile_all
 from rules.deciders import decider
 from rules.fits import NAN
 from rules.instances import Instance
+from rules.merge import RuleSet
 from rules.names import Names
 from rules.progress import MOST_KEPT, Progress
-from rules.schema import RuleSet, RuleSpec
+from rules.schema import RuleSpec
 from rules.series import Sample
 from rules.store import Answer, Series, StepAny
 from rules.verdict import Condition, Mark, Verdict

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 
 from rules import packs
 from rules.functions import FUNCTIONS, Function
-from rules.schema import RuleSpec, build
+from rules.merge import build
+from rules.schema import RuleSpec
 
 _BLOCK = re.compile(r"(<!-- table: (?P<name>[\w/]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 

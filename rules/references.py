@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 from rules.source import Problem, nearest
 
 if TYPE_CHECKING:
-    from rules.schema import InhibitSpec, LadderSpec, RuleSet, RuleSpec, RungSpec, Span, TrySpec
+    from rules.merge import RuleSet
+    from rules.schema import InhibitSpec, LadderSpec, RuleSpec, RungSpec, Span, TrySpec
 
 _RELATIVE = re.compile(r"x\d+(\.\d*)?([eE][+-]?\d+)?|x\.\d+")
 _PARAM = re.compile(r"\bp\.([a-z][a-z0-9_]*)")

@@ -15,7 +15,8 @@ from rules import packs
 from rules.alert import AlertState
 from rules.compile import CompiledRule
 from rules.evaluate import TICK_GAP, Program, compile_rules
-from rules.schema import RuleSet, Severity, Strict, merge, validate
+from rules.merge import RuleSet, merge
+from rules.schema import Severity, Strict, validate
 from rules.series import Sample
 from rules.source import Document, Problem, RuleErrors, nearest, parse
 from rules.watch import Observation, RunWatch

@@ -1,6 +1,6 @@
 """sentinel.toml to settings: every problem of every file at once, with its place.
 
-One file holds both what the rules are (merged with the packs it includes by `rules.schema`) and how the
+One file holds both what the rules are (merged with the packs it includes by `rules.merge`) and how the
 sentinel itself runs (the tables here). Anything neither knows is a problem: an ignored key would be a setting
 that is not in force.
 """
@@ -19,7 +19,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from notifier.message import SEVERITIES
 from notifier.route import Route
 from rules.evaluate import Program, compile_rules
-from rules.schema import RuleFile, RuleSet, Severity, Span, merge, validate
+from rules.merge import RuleSet, merge
+from rules.schema import RuleFile, Severity, Span, validate
 from rules.source import Document, Problem, RuleErrors, nearest, parse
 from sentinel.actuator import Patience
 from sentinel.errors import ConfigError

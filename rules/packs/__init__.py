@@ -32,7 +32,7 @@ def read(name: str) -> Document:
 
 
 def with_aliases(name: str) -> list[tuple[str, Document]]:
-    """Read a pack and the names it speaks in, as `rules.schema.build` takes them.
+    """Read a pack and the names it speaks in, as `rules.merge.build` takes them.
 
     Raises:
         LookupError: there is none of that name.

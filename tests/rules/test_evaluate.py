@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rules.evaluate import Evaluator, compile_rules
-from rules.schema import RuleSet, build
+from rules.merge import RuleSet, build
 from rules.series import Sample
 from rules.source import RuleErrors, parse
 from rules.verdict import Condition, Verdict

@@ -12,7 +12,7 @@ import pytest
 from rules import packs
 from rules.alert import AlertState
 from rules.evaluate import compile_rules
-from rules.schema import RuleSet, build
+from rules.merge import RuleSet, build
 from rules.source import RuleErrors, parse
 from sentinel.config import load
 from sentinel.judge import Step

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rules.schema import NOTIFY, RuleSet, RuleSpec, Span, build, merge
+from rules.merge import NOTIFY, RuleSet, build, merge
+from rules.schema import RuleSpec, Span
 from rules.source import Problem, RuleErrors, nearest, parse
 
 PACK = """\

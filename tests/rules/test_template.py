@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rules.evaluate import compile_rules
-from rules.schema import build
+from rules.merge import build
 from rules.source import RuleErrors, parse
 from rules.template import MAX_WIDTH, UNKNOWN, faults, names, render
 

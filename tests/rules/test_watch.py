@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from rules.alert import Alert, AlertState
 from rules.evaluate import compile_rules
-from rules.schema import build
+from rules.merge import build
 from rules.series import Sample
 from rules.source import parse
 from rules.verdict import Condition

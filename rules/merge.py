@@ -1,0 +1,253 @@
+"""How packs and the user's own files become one set of rules.
+
+All problems of all files are told at once: what is wrong with one entry hides nothing of another, since a
+stand-in keeps its name known.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rules.references import check
+from rules.schema import (
+    NAME,
+    InhibitSpec,
+    LadderSpec,
+    LimitsSpec,
+    MetricSpec,
+    RemedySpec,
+    RuleFile,
+    RuleSpec,
+    RungSpec,
+    mistakes,
+    validate,
+)
+from rules.source import Document, Path, Problem, RuleErrors, nearest
+
+MAX_RULES = 2000
+
+NOTIFY = LadderSpec(rungs=(RungSpec(do=("notify",)),))
+"""The ladder of every rule that names none."""
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSet:
+    """All rules, ready to be compiled.
+
+    Attributes:
+        rules: packs first, in the order of their inclusion; disabled ones are left out.
+        metrics: canonical names. params: numbers by namespace (a pack's name, "" for the user's file) and
+            name.
+        ladders, remedies: by name. limits: of the run. inhibit: the user's own.
+        origins: (rule name, field) to `file:line:column`; ("", "") gives the file of last resort.
+    """
+
+    rules: tuple[RuleSpec, ...]
+    metrics: Mapping[str, MetricSpec]
+    params: Mapping[str, Mapping[str, float]]
+    ladders: Mapping[str, LadderSpec]
+    remedies: Mapping[str, RemedySpec]
+    limits: LimitsSpec
+    inhibit: tuple[InhibitSpec, ...] = ()
+    origins: Mapping[tuple[str, str], str] = field(default_factory=dict)
+
+    def where(self, name: str, part: str = "") -> str:
+        """Return the place of a rule's field, metric (`metrics.x`) or ladder (`ladders.x`) as
+        `file:line:column`.
+        """
+        for key in ((name, part), (name, ""), ("", "")):
+            if key in self.origins:
+                return self.origins[key]
+        return "rules"
+
+
+def build(documents: Sequence[tuple[str, Document]]) -> RuleSet:
+    """Merge rule files: later files win, and the last one is the user's.
+
+    Args:
+        documents: (namespace, file) in order; the namespace of a pack is its name, that of the user's own
+            files "".
+
+    Raises:
+        RuleErrors: with every problem of every file.
+    """
+    rules, problems = merge(documents)
+    if problems:
+        raise RuleErrors(problems)
+    return rules
+
+
+def merge(documents: Sequence[tuple[str, Document]]) -> tuple[RuleSet, list[Problem]]:
+    """Merge as `build` does; with problems, the set is what is well, to look for more of them in."""
+    problems: list[Problem] = []
+    files: list[tuple[str, Document, RuleFile]] = []
+    for namespace, document in documents:
+        model, found = validate(RuleFile, document.data, document)
+        problems += found
+        if model is None:
+            # What is well in a faulty file still counts, so that the problems of the others can be told too.
+            model, _ = validate(RuleFile, _mended(document.data), document)
+        if model is not None:
+            files.append((namespace, document, model))
+    merged = _Merge(problems)
+    for namespace, document, model in files:
+        merged.add(namespace, document, model)
+    for namespace, document, model in files:
+        merged.adjust(namespace, document, model)
+    return merged.finish(), problems
+
+
+_STAND_INS: Mapping[str, Any] = {
+    "params": 0.0,
+    "metrics": "",
+    "ladders": {"rungs": [{"do": ["notify"]}]},
+    "remedies": {"tries": [{"reinit": ["nothing"]}]},
+}
+"""What stands for a faulty entry while the rest of its file is checked: it has a name and says nothing."""
+
+
+def _mended(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a faulty file's data with a stand-in for each faulty entry, in its place."""
+    places = {place[:2] for place in mistakes(RuleFile, data)}
+    mended = dict(data)
+    for place in places:
+        table = data.get(str(place[0]))
+        if len(place) < 2 or place[0] not in (*_STAND_INS, "rule") or not isinstance(table, dict | list):
+            mended.pop(str(place[0]), None)
+        elif isinstance(table, list):
+            index = int(place[1])
+            entries = list(mended["rule"])
+            name = table[index].get("name") if isinstance(table[index], dict) else None
+            well = name if isinstance(name, str) and re.fullmatch(NAME, name) else f"faulty{index}"
+            entries[index] = {"name": well, "expr": "False", "enabled": False}
+            mended["rule"] = entries
+        elif re.fullmatch(NAME, str(place[1])):
+            mended[str(place[0])] = {**mended[str(place[0])], place[1]: _STAND_INS[str(place[0])]}
+        else:
+            mended[str(place[0])] = {k: v for k, v in mended[str(place[0])].items() if k != place[1]}
+    return mended
+
+
+class _Merge:
+    """The rule set while it grows."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        self._problems = problems
+        self._rules: dict[str, RuleSpec] = {}
+        self._metrics: dict[str, MetricSpec] = {}
+        self._params: dict[str, dict[str, float]] = {"": {}}
+        self._ladders: dict[str, LadderSpec] = {"notify": NOTIFY}
+        self._remedies: dict[str, RemedySpec] = {}
+        self._limits = LimitsSpec()
+        self._inhibit: list[InhibitSpec] = []
+        self._off: set[str] = set()
+        self._origins: dict[tuple[str, str], str] = {}
+
+    def add(self, namespace: str, document: Document, file: RuleFile) -> None:
+        """Take a file's definitions in."""
+        self._origins[("", "")] = document.file
+        for index, table in enumerate(file.rule):
+            self._add_rule(namespace, document, index, table)
+        self._metrics.update(file.metrics)
+        self._ladders.update(file.ladders)
+        self._remedies.update(file.remedies)
+        for kind, names in (
+            ("metrics", file.metrics),
+            ("ladders", file.ladders),
+            ("remedies", file.remedies),
+        ):
+            for name in names:
+                self._remember(f"{kind}.{name}", document, (kind, name))
+        if namespace:
+            self._params.setdefault(namespace, {}).update(file.params)
+        if file.limits is not None:
+            self._limits = file.limits
+            self._remember("limits", document, ("limits",))
+        for index, inhibit in enumerate(file.inhibit):
+            self._remember(f"inhibit.{len(self._inhibit)}", document, ("inhibit", index))
+            self._inhibit.append(inhibit)
+
+    def _add_rule(self, namespace: str, document: Document, index: int, table: RuleSpec) -> None:
+        name = f"{namespace}/{table.name}" if namespace else table.name
+        if name in self._rules:
+            self._say(document.where(("rule", index, "name")), f"rule {name!r} is defined twice")
+        mutes = tuple(
+            other if "/" in other or not namespace else f"{namespace}/{other}" for other in table.inhibits
+        )
+        self._rules[name] = RuleSpec.model_construct(
+            **{**{f: getattr(table, f) for f in RuleSpec.model_fields}, "name": name, "inhibits": mutes}
+        )
+        self._remember(name, document, ("rule", index))
+
+    def _remember(self, name: str, document: Document, path: Path) -> None:
+        self._origins[(name, "")] = document.where(path)
+        for key in document.positions:
+            if key[: len(path)] == path and len(key) > len(path):
+                part = ".".join(str(k) for k in key[len(path) :])
+                self._origins[(name, part)] = document.where(key)
+
+    def adjust(self, namespace: str, document: Document, file: RuleFile) -> None:
+        """Apply what a file says of other files: params, overrides, disabled rules."""
+        if not namespace:
+            self._set_params(document, file.params)
+        for name, changes in file.override.items():
+            self._override(document, name, changes)
+        for index, name in enumerate(file.disable.rules):
+            if name not in self._rules:
+                self._say(
+                    document.where(("disable", "rules", index)),
+                    f"no rule {name!r} to disable",
+                    nearest(name, self._rules),
+                )
+            self._off.add(name)
+
+    def _set_params(self, document: Document, params: Mapping[str, float]) -> None:
+        """A user's parameter replaces that of every pack which has one of its name, and is the user's own
+        besides.
+        """
+        self._params[""].update(params)
+        self._origins.update({("params", name): document.where(("params", name)) for name in params})
+        for names in self._params.values():
+            names.update({name: value for name, value in params.items() if name in names})
+
+    def _override(self, document: Document, name: str, changes: Mapping[str, Any]) -> None:
+        rule = self._rules.get(name)
+        path: Path = ("override", name)
+        if rule is None:
+            self._say(document.where(path), f"no rule {name!r} to override", nearest(name, self._rules))
+            return
+        body = {f.alias or field: getattr(rule, field) for field, f in RuleSpec.model_fields.items()}
+        if "name" in changes:
+            self._say(document.where((*path, "name")), "a rule keeps its name")
+            return
+        model, found = validate(RuleSpec, {**body, **changes}, document, path)
+        self._problems += found
+        if model is not None:
+            self._rules[name] = model
+            for key in changes:
+                self._origins[(name, key)] = document.where((*path, key))
+
+    def finish(self) -> RuleSet:
+        """Check what refers to what, and return the whole."""
+        known = set(self._rules)
+        rules = tuple(r for r in self._rules.values() if r.enabled and r.name not in self._off)
+        if len(rules) > MAX_RULES:
+            self._say(self._origins[("", "")], f"{len(rules)} rules; at most {MAX_RULES} are allowed")
+        merged = RuleSet(
+            rules,
+            self._metrics,
+            self._params,
+            self._ladders,
+            self._remedies,
+            self._limits,
+            tuple(self._inhibit),
+            self._origins,
+        )
+        self._problems += check(merged, known)
+        return merged
+
+    def _say(self, where: str, what: str, hint: str = "") -> None:
+        self._problems.append(Problem(where, what, hint))
