@@ -1,6 +1,6 @@
 """A small real training job: one loss that is a function of the step, checkpoints, and a guard that it obeys.
 
-    python -m tests.e2e.job RUN_DIR [--diverge-at N] [--end N] [--pace SECONDS] [--every N]
+    python -m tests.e2e.job RUN_DIR [--diverge-at N] [--end N] [--pace SECONDS] [--every N] …
 
 The loss leaves 1 at step --diverge-at and doubles from there, unless lr has been lowered; so a rollback
 without a remedy would not help. A job that has diverged does not end before it was brought back. Each command
@@ -153,9 +153,16 @@ def main() -> None:
     parser.add_argument("--end", type=int, default=100)
     parser.add_argument("--pace", type=float, default=0.02)
     parser.add_argument("--every", type=int, default=10)
+    parser.add_argument("--guard-haste", type=float, default=1.0, help="how fast the guard's own clock runs")
     parser.add_argument("--hold", action="store_true", help="at the end, wait for the file RUN_DIR/go")
     options = parser.parse_args()
-    job = Job(options.folder, options.diverge_at, options.every, lambda folder: EventFileWriter(str(folder)))
+    job = Job(
+        options.folder,
+        options.diverge_at,
+        options.every,
+        lambda folder: EventFileWriter(str(folder)),
+        clock=lambda: time.monotonic() * options.guard_haste,
+    )
     print(f"job {os.getpid()} trains", flush=True)
     deadline = time.monotonic() + LONGEST
     while not job.ended and time.monotonic() < deadline:

@@ -158,7 +158,8 @@ class Scene:
             return []
         journal = Journal(path, read_only=True)
         try:
-            return [dict(row) for row in journal.rows(query, *arguments)]
+            made = journal.rows("SELECT 1 FROM sqlite_master WHERE name = 'requests'")
+            return [dict(row) for row in journal.rows(query, *arguments)] if made else []
         finally:
             journal.close()
 
