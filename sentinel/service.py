@@ -1,27 +1,29 @@
-"""`sentinel run`: put the parts together and tick until told to stop, or until the supervised job has ended."""
+"""`sentinel run`: put the parts together and tick until told to stop, or until the supervised job ends."""
 
 from __future__ import annotations
 
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from types import FrameType
 
 from notifier.base import Notifier, Permanent
 from notifier.console import ConsoleNotifier
+from notifier.message import Message
 from notifier.route import channels_for
 from notifier.slack import SlackNotifier
 from sentinel.clock import Clock
 from sentinel.config import Settings, SlackTable
 from sentinel.engine import Engine
+from sentinel.errors import StateError
 from sentinel.journal import Journal
 from sentinel.lock import StateLock
 from sentinel.mail import Mail
 from sentinel.outbox import Outbox
 from sentinel.state import JOURNAL, state_folder
+from sentinel.story import notice
 from sentinel.supervise import Child
 from sentinel.wakeup import Wakeup
 
@@ -35,7 +37,8 @@ AFTERLIFE = 3.0
 """Seconds for which a supervised job's last points are still waited for after it has ended."""
 
 DRAIN = 10.0
-"""Seconds for which undelivered messages are waited for at the end; what is left is sent by the next start."""
+"""Seconds for which undelivered messages are waited for at the end; what is left is sent by the next start.
+"""
 
 
 def serve(
@@ -61,7 +64,8 @@ def serve(
         The child's exit code, or 0 when stopped by SIGINT or SIGTERM.
 
     Raises:
-        StateError: another sentinel holds the state, or the journal cannot be written.
+        StateError: another sentinel holds the state, or the journal cannot be written. Once a child has been
+            started this is said and not raised: the child goes on unwatched.
         ConfigError: the child cannot be started.
     """
     folder = state_folder(logdir, state)
@@ -76,17 +80,23 @@ def serve(
         journal.put("meta", name="mode", value="act" if act else "observe")
         journal.put("meta", name="logdir", value=str(logdir.absolute()))
     engine = Engine(logdir, folder, settings, journal, mail, clock, act=act)
+
+    def tell(message: Message) -> None:
+        with journal.transaction():
+            mail.post(message, clock.wall())
+
     print(_greeting(settings, logdir, folder, act=act, reason=wakeup.reason), file=sys.stderr, flush=True)
     try:
-        with ExitStack() as stack:
-            if child:
-                job = stack.enter_context(Child(child, wake=wakeup.ring))
-                code = _until(engine, wakeup, clock, job.poll)
-                _after(engine, wakeup, clock)
-            else:
-                code = _until(engine, wakeup, clock, stack.enter_context(_Stop(wakeup.ring)).poll)
-        outbox.drain(DRAIN)
-        engine.tick()
+        if child:
+            with Child(child, wake=wakeup.ring) as job:
+                code = _supervise(job, engine, wakeup, clock, tell, settle=partial(outbox.drain, DRAIN))
+        else:
+            with _Stop(wakeup.ring) as stop:
+                code = _until(engine, wakeup, clock, stop.poll)
+            outbox.drain(DRAIN)
+            engine.tick()
+    except KeyboardInterrupt:
+        code = 128 + signal.SIGINT  # asked a second time: what is undelivered waits for the next start
     finally:
         outbox.close()
         wakeup.close()
@@ -105,6 +115,53 @@ def _until(engine: Engine, wakeup: Wakeup, clock: Clock, ended: Callable[[], int
         if left > 0:
             clock.rest(left)
     return code
+
+
+def _supervise(
+    job: Child,
+    engine: Engine,
+    wakeup: Wakeup,
+    clock: Clock,
+    tell: Callable[[Message], None],
+    *,
+    settle: Callable[[], object],
+) -> int:
+    """Watch a job to its end, and return its exit code; where the memory fails the job goes on, unwatched."""
+    try:
+        code = _until(engine, wakeup, clock, job.poll)
+        if code and job.asked_to_stop is None:
+            tell(_failure(job, code, clock.wall()))
+        _after(engine, wakeup, clock)
+        settle()
+        engine.tick()
+    except StateError as error:
+        print(f"sentinel: {error}", file=sys.stderr, flush=True)
+        return _unwatched(job, wakeup)
+    return code
+
+
+def _unwatched(job: Child, wakeup: Wakeup) -> int:
+    while (code := job.poll()) is None:
+        wakeup.wait(TICK_EVERY)
+    return code
+
+
+def _failure(job: Child, code: int, wall: float) -> Message:
+    how = f"by {signal.Signals(code - 128).name}" if _is_signal(code - 128) else f"with exit code {code}"
+    return notice(
+        "",
+        "job",
+        "critical",
+        f"the job ended {how}",
+        f"{' '.join(job.command)} (pid {job.pid}) ended {how}; nobody had asked it to through the sentinel",
+        wall,
+        "Read the end of its output (SIGKILL: look for the kernel's out-of-memory killer); resume from the "
+        "last good checkpoint.",
+    )
+
+
+def _is_signal(number: int) -> bool:
+    return number in {int(known) for known in signal.Signals}
 
 
 def _after(engine: Engine, wakeup: Wakeup, clock: Clock) -> None:
@@ -142,7 +199,9 @@ class _Stop:
 
 
 def _channels(settings: Settings) -> Mapping[str, Notifier]:
-    """Open the configured channels; one that cannot be opened is one whose every message fails, and that is told."""
+    """Open the configured channels; one that cannot be opened is one whose every message fails, and that is
+    told.
+    """
     notify = settings.service.notify
     channels: dict[str, Notifier] = {}
     if notify.console.enabled:
@@ -165,4 +224,5 @@ def _greeting(settings: Settings, logdir: Path, folder: Path, *, act: bool, reas
     rules = sum(rule.enabled for rule in settings.rules.rules)
     doing = "commands are sent" if act else "nothing is sent to any trainer; --act arms it"
     poll = f"\nsentinel: {reason}" if reason else ""
-    return f"sentinel: watching {logdir} with {rules} rules, mode {'act' if act else 'observe'} ({doing}); state {folder}{poll}"
+    mode = "act" if act else "observe"
+    return f"sentinel: watching {logdir} with {rules} rules, mode {mode} ({doing}); state {folder}{poll}"
