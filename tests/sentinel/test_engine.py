@@ -26,7 +26,6 @@ from tests.fakes import FakeClock
 from tests.sentinel.event_files import T0
 from tests.sentinel.scene import Scene, encode, start_record
 
-
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
 """Where a hundred journals can be written without a hundred waits for the disk."""
 
@@ -281,7 +280,8 @@ def test_two_alerts_of_one_batch_ask_for_one_rollback(tmp_path: Path) -> None:
     """The second would be refused by the attempt after the first, and cost its ladder a use."""
     from tests.sentinel.scene import RULES
 
-    second = '[[rule]]\nname = "q_too"\nexpr = "q > 55"\nfor = "2 points"\nseverity = "critical"\nladder = "save"\n'
+    second = '[[rule]]\nname = "q_too"\nexpr = "q > 55"\nfor = "2 points"\n'
+    second += 'severity = "critical"\nladder = "save"\n'
     scene = Scene(tmp_path, FakeClock(T0), RULES + second, act=True)
     run = scene.logdir / "a"
     register(run)
@@ -356,7 +356,7 @@ values = st.lists(
 def test_a_log_written_in_any_pieces_is_judged_as_a_replay_judges_it(
     values: list[float], data: st.DataObject
 ) -> None:
-    """Promise: the same log, the same decisions, however the writer cut it and whenever the sentinel looked."""
+    """Promise: the same log, the same decisions, however it was cut and whenever the sentinel looked."""
     with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
         scene = Scene(Path(folder), FakeClock(T0))
         samples = curve(values, seconds=data.draw(st.sampled_from([1.0, 3.0, 6.0]), "seconds"))
