@@ -1,0 +1,97 @@
+"""sentinel.toml: everything that is wrong with it at once, with its place and the nearest right word."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+import pytest
+
+from rules.source import RuleErrors
+from sentinel.config import load
+from sentinel.errors import ConfigError
+
+Write: TypeAlias = Callable[..., Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def write(text: str, name: str = "sentinel.toml") -> Path:
+        path = tmp_path / name
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def problems(path: Path, packs: tuple[str, ...] = ()) -> list[str]:
+    with pytest.raises(RuleErrors) as caught:
+        load(path, packs)
+    return [problem.render() for problem in caught.value.problems]
+
+
+def test_every_problem_of_every_file_comes_at_once(write: Write, tmp_path: Path) -> None:
+    """Whoever corrects one at a time starts the sentinel ten times."""
+    write('[[rule]]\nname = "x"\nexpr = "loss >"\n', "team.toml")
+    path = write(
+        'include = ["./team.toml", "pack:tb3", "./nowhere.toml"]\n'
+        'mode = "observ"\n'
+        "[trainer]\n"
+        "ack_timeout = 30\n"
+        "[run]\n"
+        'logdr = "runs"\n'
+        "[limit]\n"
+        "max_rollbacks = 3\n"
+    )
+    found = "\n".join(problems(path))
+    for place, words in [
+        (f"{path}:2", "mode"),
+        (f"{path}:4", "ack_timeout"),
+        (f"{path}:6", "did you mean 'logdir'"),
+        (f"{path}:7", "did you mean 'limits'"),
+        (f"{path}:1", "no pack 'tb3'"),
+        (f"{path}:1", "nowhere.toml: No such file"),
+    ]:
+        assert any(place in problem and words in problem for problem in problems(path)), (place, words, found)
+
+
+def test_an_included_file_is_at_fault_in_its_own_name(write: Write) -> None:
+    """The place is where it is to be corrected."""
+    team = write('[[rule]]\nname = "x"\nexpr = "loss >"\n', "team.toml")
+    (problem,) = problems(write('include = ["./team.toml"]\n'))
+    assert problem.startswith(f"{team}:3")
+
+
+@pytest.mark.parametrize("include", ['"pack:generic"', "[1]", "3"])
+def test_an_include_that_is_no_list_of_names_is_one_problem(write: Write, include: str) -> None:
+    """Its letters are not files."""
+    found = problems(write(f"include = {include}\n"))
+    assert len(found) == 1
+    assert "include" in found[0]
+    assert problems(write(f"include = {include}\n"), ("td3",)) == found
+
+
+def test_packs_of_the_command_line_keep_the_places_of_the_file(write: Write) -> None:
+    """--pack adds to what the file includes."""
+    path = write('[[rule]]\nname = "x"\nexpr = "nothing_known > 1"\n')
+    assert any(p.startswith(f"{path}:3") for p in problems(path, ("generic",)))
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe", "folder"])
+def test_a_file_that_cannot_be_read_is_said_so(tmp_path: Path, content: object) -> None:
+    """Nothing was started."""
+    path = tmp_path / "sentinel.toml"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content == "folder":
+        path.mkdir()
+    with pytest.raises(ConfigError, match="nothing was started"):
+        load(path)
+
+
+def test_the_shipped_configurations_are_fine() -> None:
+    """The repository's own example, and the packs alone."""
+    assert load(Path(__file__).parents[2] / "sentinel.toml").mode == "observe"
+    assert load(None).rules.rules
+    assert {rule.name.partition("/")[0] for rule in load(None, ["td3"]).rules.rules} == {"td3"}
