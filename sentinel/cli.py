@@ -1,7 +1,10 @@
 """The `sentinel` command: one function a subcommand, one place that prints errors.
 
-Exit codes, everywhere: 0 fine, 1 found or failed, 2 usage or configuration, 3 inconclusive, 4 state, 5 the run is gone.
+Exit codes, everywhere: 0 fine, 1 found or failed, 2 usage or configuration, 3 inconclusive, 4 state, 5 the
+run is gone.
 """
+
+# ruff: noqa: PLC0415  a command imports what it needs and no more: event files cost half a second
 
 from __future__ import annotations
 
@@ -43,7 +46,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         for problem in error.problems:
             print(problem.render(), file=sys.stderr)
         count = len(error.problems)
-        print(f"sentinel: {count} problem{'s' if count > 1 else ''}; nothing was started or changed", file=sys.stderr)
+        print(
+            f"sentinel: {count} problem{'s' if count > 1 else ''}; nothing was started or changed",
+            file=sys.stderr,
+        )
         return ConfigError.exit_code
     except SentinelError as error:
         print(f"sentinel: {error}", file=sys.stderr)
@@ -69,7 +75,7 @@ def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="sentinel",
-        description="Watch training runs by their TensorBoard metrics; checkpoint, roll back or end them by rule.",
+        description="Watch training runs by their metrics; checkpoint, roll back or end them by rule.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -79,7 +85,9 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="watch runs as they train, beside a job or starting it (-- CMD …)")
     run.add_argument("logdir", type=Path, nargs="?", help="folder of runs; default: [run] logdir, else runs")
     _config_option(run)
-    run.add_argument("--act", action="store_true", help="send commands to the trainer; without it they are only told")
+    run.add_argument(
+        "--act", action="store_true", help="send commands to the trainer; without it they are only told"
+    )
     run.add_argument("--state", type=Path, help="folder of the sentinel's memory; default: [state] folder")
     run.set_defaults(function=_run)
 
@@ -87,23 +95,45 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("config", type=Path, nargs="?", help="default: sentinel.toml")
     check.set_defaults(function=_check)
 
-    replay = commands.add_parser("replay", help="judge recorded runs: what would have fired, what would have been done")
-    replay.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="event files, run folders or trees of them")
-    replay.add_argument("--pack", action="append", default=[], metavar="NAME", help="rules of a shipped pack; repeatable")
+    replay = commands.add_parser(
+        "replay", help="judge recorded runs: what would have fired, what would have been done"
+    )
+    replay.add_argument(
+        "paths", type=Path, nargs="+", metavar="PATH", help="event files, run folders or trees of them"
+    )
+    replay.add_argument(
+        "--pack", action="append", default=[], metavar="NAME", help="rules of a shipped pack; repeatable"
+    )
     _config_option(replay)
     replay.add_argument("--json", action="store_true", help="one object a transition on standard output")
     replay.set_defaults(function=_replay)
 
+    test = commands.add_parser("test", help="run scenario files: the rules' own tests; watch nothing")
+    test.add_argument("paths", type=Path, nargs="+", metavar="FILE", help="scenario files or folders of them")
+    test.set_defaults(function=_test)
+
     command = commands.add_parser("command", help="ask a trainer for something through its running sentinel")
     command.add_argument("run", help="the run's name, as `sentinel status` prints it")
     command.add_argument("verb", choices=("checkpoint", "rollback", "terminate"))
-    command.add_argument("--to", metavar="CHECKPOINT", help="rollback: name of the checkpoint; default: newest good one")
     command.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", help="rollback: a declared parameter; x0.3 scales"
+        "--to", metavar="CHECKPOINT", help="rollback: name of the checkpoint; default: newest good one"
     )
-    command.add_argument("--reinit", action="append", default=[], metavar="PART", help="rollback: give PART fresh weights")
-    command.add_argument("--why", default="asked by hand", help="reason, kept in the journal and told to the trainer")
-    command.add_argument("--wait", type=float, default=60.0, metavar="SECONDS", help="how long to wait for the outcome")
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="rollback: a declared parameter; x0.3 scales",
+    )
+    command.add_argument(
+        "--reinit", action="append", default=[], metavar="PART", help="rollback: give PART fresh weights"
+    )
+    command.add_argument(
+        "--why", default="asked by hand", help="reason, kept in the journal and told to the trainer"
+    )
+    command.add_argument(
+        "--wait", type=float, default=60.0, metavar="SECONDS", help="how long to wait for the outcome"
+    )
     _where(command)
     command.set_defaults(function=_command)
 
@@ -115,11 +145,15 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _config_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-c", "--config", type=Path, help="default: sentinel.toml if it is there, else the shipped packs")
+    parser.add_argument(
+        "-c", "--config", type=Path, help="default: sentinel.toml if it is there, else the shipped packs"
+    )
 
 
 def _where(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--logdir", type=Path, help="folder of runs the sentinel watches; default: [run] logdir, else runs")
+    parser.add_argument(
+        "--logdir", type=Path, help="folder of runs the sentinel watches; default: [run] logdir, else runs"
+    )
     _config_option(parser)
     parser.add_argument("--state", type=Path, help="folder of the sentinel's memory; default: [state] folder")
 
@@ -136,14 +170,21 @@ def _check(options: argparse.Namespace) -> int:
     rules = [rule for rule in settings.rules.rules if rule.enabled]
     grave = sum(rule.severity in ("critical", "fatal") for rule in rules)
     print(
-        f"{path}: fine. {len(rules)} rules ({grave} critical or fatal), {len(settings.rules.metrics)} metrics, "
+        f"{path}: fine. {len(rules)} rules ({grave} critical or fatal), "
+        f"{len(settings.rules.metrics)} metrics, "
         f"{len(settings.rules.ladders)} ladders; mode {settings.mode}"
     )
     return 0
 
 
+def _test(options: argparse.Namespace) -> int:
+    from sentinel.scenarios import run_scenarios
+
+    return run_scenarios(options.paths, sys.stdout)
+
+
 def _replay(options: argparse.Namespace) -> int:
-    from sentinel.replay import replay_paths, report
+    from sentinel.replay import replay_paths, report, verdict
 
     settings = _settings(options.config, options.pack)
     outcomes = replay_paths(options.paths, settings)
@@ -151,7 +192,7 @@ def _replay(options: argparse.Namespace) -> int:
         for outcome in outcomes:
             for line in outcome.lines():
                 print(json.dumps(line, allow_nan=False))
-        return 0
+        return verdict(outcomes)
     return report(outcomes, sys.stdout)
 
 
@@ -175,16 +216,22 @@ def _command(options: argparse.Namespace) -> int:
     settings = _settings(options.config)
     changes = dict(_assignment(text) for text in options.set)
     if options.verb != "rollback" and (changes or options.to or options.reinit):
-        raise CommandError(f"--to, --set and --reinit belong to a rollback, not to {options.verb}; nothing was asked")
+        raise CommandError(
+            f"--to, --set and --reinit belong to a rollback, not to {options.verb}; nothing was asked"
+        )
     request = Request(options.run, options.verb, options.to, changes, tuple(options.reinit), options.why)
     logdir = options.logdir or settings.logdir
-    return ask(request, logdir, options.state or settings.state_folder, options.wait, SystemClock(), sys.stdout)
+    return ask(
+        request, logdir, options.state or settings.state_folder, options.wait, SystemClock(), sys.stdout
+    )
 
 
 def _assignment(text: str) -> tuple[str, float | int | bool | str]:
     name, equals, value = text.partition("=")
     if not equals or not name:
-        raise CommandError(f"--set {text!r}: write NAME=VALUE, for example --set tau=0.005; nothing was asked")
+        raise CommandError(
+            f"--set {text!r}: write NAME=VALUE, for example --set tau=0.005; nothing was asked"
+        )
     if value in ("true", "false"):
         return name, value == "true"
     for kind in (int, float):

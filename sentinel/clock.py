@@ -1,6 +1,7 @@
 """The only place that asks what time it is.
 
-Three clocks, never mixed: points carry event time, deadlines are measured on the monotonic clock, people read the wall clock.
+Three clocks, never mixed: points carry event time, deadlines are measured on the monotonic clock, people read
+the wall clock.
 """
 
 from __future__ import annotations

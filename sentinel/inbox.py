@@ -135,7 +135,8 @@ def ask(
     folder = state_folder(logdir, chosen)
     if not is_held(folder):
         raise CommandError(
-            f"no sentinel watches {logdir} (state {folder}); nothing was asked. Start one with: sentinel run {logdir}"
+            f"no sentinel watches {logdir} (state {folder}); nothing was asked. "
+            f"Start one with: sentinel run {logdir}"
         )
     name = drop(request, folder)
     with closing(Journal(folder / JOURNAL, read_only=True)) as journal:

@@ -105,7 +105,8 @@ class Journal:
             version: int = self._connection.execute("PRAGMA user_version").fetchone()[0]
             if version > len(_MIGRATIONS):
                 raise StateError(
-                    f"{path}: written by a newer sentinel (schema {version}, this one knows {len(_MIGRATIONS)}); "
+                    f"{path}: written by a newer sentinel (schema {version}, "
+                    f"this one knows {len(_MIGRATIONS)}); "
                     "left as it is. Upgrade this sentinel, or give it a state of its own with --state."
                 )
             if not read_only:
@@ -119,7 +120,8 @@ class Journal:
 
     def _error(self, error: sqlite3.Error) -> StateError:
         return StateError(
-            f"{self.path}: {error}. A sentinel that cannot remember may not act, so it stopped; training goes on. "
+            f"{self.path}: {error}. "
+            "A sentinel that cannot remember may not act, so it stopped; training goes on. "
             "Free space or repair the folder and start it again, or use another one with --state."
         )
 
@@ -153,8 +155,9 @@ class Journal:
         names = ", ".join(values)
         marks = ", ".join("?" * len(values))
         self._connection.execute(
-            f"INSERT OR REPLACE INTO {table} ({names}) VALUES ({marks})", tuple(values.values())
-        )  # noqa: S608  table and column names are this package's own
+            f"INSERT OR REPLACE INTO {table} ({names}) VALUES ({marks})",  # noqa: S608  names are our own
+            tuple(values.values()),
+        )
 
     def add(self, table: str, **values: object) -> int:
         """Insert a row unless its key is there already; returns the row id, 0 if it was there."""

@@ -38,7 +38,8 @@ class StateLock:
             holder = os.read(self._descriptor, 64).decode("ascii", "replace").strip()
             os.close(self._descriptor)
             raise StateError(
-                f"{folder}: another sentinel (pid {holder or 'unknown'}) works on this state; this one did nothing. "
+                f"{folder}: another sentinel (pid {holder or 'unknown'}) works on this state; "
+                "this one did nothing. "
                 "Stop that one, or give this one a state of its own with --state."
             ) from None
         with contextlib.suppress(OSError):  # a full disk: the lock holds all the same, it only has no name

@@ -57,7 +57,7 @@ class Mail:
             self._settle(result, now)
 
     def submit(self) -> None:
-        """Hand over what was queued; only after the commit, so that nothing is told that could be forgotten."""
+        """Hand over what was queued; only after the commit: nothing is told that could be forgotten."""
         ready, self._ready = self._ready, []
         self._outbox.submit(ready)
 
@@ -85,8 +85,8 @@ class Mail:
         match result.outcome:
             case Delivered(ref=ref, note=note):
                 self._journal.change(
-                    "UPDATE messages SET state = 'sent', ref = ?, settled = ?, reason = ?, attempts = attempts + 1 "
-                    "WHERE id = ?",
+                    "UPDATE messages SET state = 'sent', ref = ?, settled = ?, reason = ?, "
+                    "attempts = attempts + 1 WHERE id = ?",
                     ref,
                     now,
                     note,

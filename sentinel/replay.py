@@ -35,7 +35,7 @@ class Outcome:
     tags: int = 0
 
     def lines(self) -> Iterator[dict[str, Any]]:
-        """Yield one JSON-ready object per transition, and one per rung taken while an alert stayed as it was."""
+        """Yield one JSON-ready object per transition, and per rung taken while an alert stayed as it was."""
         for step in self.steps:
             yield step_as_json(self.run, step)
 
@@ -98,7 +98,8 @@ def replay_paths(paths: Sequence[Path], settings: Settings) -> list[Outcome]:
         runs = scan(path) if path.is_dir() else {}
         if not runs:
             raise RunGoneError(
-                f"{path}: no TensorBoard event file (events.out.tfevents.*) at or below it; nothing was judged"
+                f"{path}: no TensorBoard event file (events.out.tfevents.*) at or below it; "
+                "nothing was judged"
             )
         outcomes += [
             _replay(_name(path, name), found.path, found.event_files, program, book)
@@ -164,6 +165,6 @@ def _sentence(step: Step) -> str:
     change = f"{moved.before.value} -> {moved.after.value}" if moved else f"still {alert.state.value}"
     what = "; ".join(f"{name} {text}" for name, text in deeds(step.actions, "observe"))
     return (
-        f"step {at.step:>7}  {step.observation.rule.severity:<8} {step.observation.key}: {change},{value}{limit}{onset}"
-        + (f"  [{what}]" if what else "")
+        f"step {at.step:>7}  {step.observation.rule.severity:<8} {step.observation.key}: "
+        f"{change},{value}{limit}{onset}" + (f"  [{what}]" if what else "")
     )

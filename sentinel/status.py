@@ -1,4 +1,4 @@
-"""What the journal knows, for people and for machines; reads beside a running sentinel and changes nothing."""
+"""What the journal knows, for people and machines; reads beside a running sentinel and changes nothing."""
 
 from __future__ import annotations
 

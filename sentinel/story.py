@@ -144,7 +144,8 @@ def outcome(
 
 
 _ADVICE = {
-    "unanswered": "The trainer did not answer in time. See whether it hangs (py-spy dump --pid PID); raise [trainer] "
+    "unanswered": "The trainer did not answer in time. See whether it hangs (py-spy dump --pid PID); raise "
+    "[trainer] "
     "ack_timeout if its steps are that long.",
     "expired": "The command was too old when the trainer saw it; nothing was done.",
 }
