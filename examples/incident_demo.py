@@ -212,8 +212,8 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=6000)
-    parser.add_argument("--observation", choices=("state", "image"), default="state")
+    parser.add_argument("--steps", type=int, default=5000)
+    parser.add_argument("--observation", choices=("state", "image"), default="image")
     parser.add_argument(
         "--keep", type=Path, help="folder for runs and state; default: a temporary one, removed at the end"
     )
