@@ -4,9 +4,9 @@
     python -m benchmarks.latency --only line       breach to the handler in the job
 
 A rule judges a tick when the point after it comes (or after two seconds without one), so the line is timed
-from that point; from the breach itself it is one logging interval more. The overhead compares the same training with
-and without a sentinel, interleaved, by wall time and by the processor time of the trainer alone, since the
-sentinel has a core of its own on a machine that is worth training on.
+from that point; from the breach itself it is one logging interval more. The overhead compares the same
+training with and without a sentinel, interleaved, by wall time and by the processor time of the trainer alone,
+since the sentinel has a core of its own on a machine that is worth training on.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Log:
 
 
 def line(folder: Path, rounds: int) -> tuple[list[float], list[float]]:
-    """Time breaches in seconds, from the point that closes the breach's tick: to the handler, and to poll()."""
+    """Time breaches in seconds, from the point that closes the tick: to the handler, and to poll()."""
     run = folder / "runs" / "a"
     run.mkdir(parents=True)
     config = folder / "sentinel.toml"

@@ -62,6 +62,7 @@ def test_a_kill_at_a_statement_of_the_journal_changes_nothing(tmp_path: Path, pa
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize(("pace", "most"), [("quick", QUICK_POINTS), ("slow", SLOW_POINTS)])
 def test_a_kill_at_any_statement_of_the_journal_changes_nothing(tmp_path: Path, pace: str, most: int) -> None:
     """Every statement, and the moments before and after each letter and each ring."""
