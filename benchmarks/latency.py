@@ -5,8 +5,8 @@
 
 A rule judges a tick when the point after it comes (or after two seconds without one), so the line is timed
 from that point; from the breach itself it is one logging interval more. The overhead compares the same
-training with and without a sentinel, interleaved, by wall time and by the processor time of the trainer alone,
-since the sentinel has a core of its own on a machine that is worth training on.
+training with and without a sentinel, interleaved, by wall time and by the processor time of the trainer
+alone, since the sentinel has a core of its own on a machine that is worth training on.
 """
 
 from __future__ import annotations

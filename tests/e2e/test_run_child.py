@@ -61,7 +61,11 @@ def test_exit_code_and_output_are_the_childs_own(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize(
-    ("signum", "code", "says"), [(signal.SIGINT, 5, "interrupted"), (signal.SIGTERM, 128 + 15, "ready")]
+    ("signum", "code", "says"),
+    [
+        (signal.SIGINT, 5, "interrupted"),
+        pytest.param(signal.SIGTERM, 128 + 15, "ready", marks=pytest.mark.slow),
+    ],
 )
 def test_a_signal_reaches_the_child(scene: Scene, signum: signal.Signals, code: int, says: str) -> None:
     """Ctrl-C and SIGTERM end the child in its own way; the sentinel ends with it, and by its code."""
