@@ -225,6 +225,9 @@ def _settle(document: Document, folder: Path) -> Settings:
         compile_rules(rules)
     except RuleErrors as error:
         problems += error.problems
+    if not problems and not any(rule.enabled for rule in rules.rules):
+        hint = 'add include = ["pack:generic", "pack:td3"], or a [[rule]]'
+        problems.append(Problem(document.file, "no rule: nothing would be watched for", hint))
     if problems or service is None:
         raise RuleErrors(problems)
     return Settings(service, rules)

@@ -26,6 +26,7 @@ from sentinel.actuator import (
     resume,
 )
 from sentinel.clock import Clock
+from sentinel.control import highest_id
 from sentinel.journal import Journal
 from sentinel.policy import Setting
 from sentinel.process import Process, liveness
@@ -116,7 +117,7 @@ class Dispatch:
         """
         if verb == "checkpoint" and request is None and verb in self.in_flight:
             return
-        number = self._journal.next_command_id(self._run, _highest(self._control))
+        number = self._journal.next_command_id(self._run, highest_id(self._control))
         letter = Letter(
             id=number,
             verb=verb,  # type: ignore[arg-type]  # rules and the command line admit only the three verbs
@@ -233,14 +234,3 @@ class Dispatch:
 def _words(pending: Pending, receipt: Receipt | None) -> str:
     step = f" at step {receipt.step}" if receipt is not None and receipt.step is not None else ""
     return f"{pending.state}{step}" + (f": {pending.reason}" if pending.reason else "")
-
-
-def _highest(control: Path) -> int:
-    """Return the greatest command id that a control folder has ever seen."""
-    found = [0]
-    for folder in ("commands", "receipts"):
-        try:
-            found += [int(path.stem) for path in (control / folder).iterdir() if path.stem.isdigit()]
-        except OSError:
-            continue
-    return max(found)

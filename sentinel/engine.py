@@ -11,7 +11,7 @@ from sentinel.clock import Clock
 from sentinel.config import Settings
 from sentinel.discover import Runs, scan
 from sentinel.inbox import Request, pending, remove
-from sentinel.journal import Journal
+from sentinel.journal import Journal, to_json
 from sentinel.live_run import LiveRun, Tools
 from sentinel.mail import Mail
 from sentinel.process import myself
@@ -79,6 +79,7 @@ class Engine:
             beat_due = monotonic - self._beaten >= BEAT_EVERY
             if beat_due:
                 self._journal.put("meta", name="last_tick", value=repr(now))
+                self._journal.put("meta", name="channels", value=to_json(self._mail.health()))
         for name in answered:
             remove(self._state, name)
         for run in self._runs.values():
@@ -137,4 +138,5 @@ class Engine:
             "patience": PATIENCE,
         }
         for run in self._runs.values():
-            run.beat(record)
+            if not run.is_blind:  # who cannot see must not look alive to the trainer
+                run.beat(record)

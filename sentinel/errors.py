@@ -6,7 +6,6 @@
       RunGoneError         5   the run asked for is not there
       TailError                an event file cannot be read right now; other files go on
       CommandError             a command was not given or not carried out
-      DeliveryError            a message was not delivered
 
 "Truncated" is a value and not an error: a file that is being written to ends in the middle of a record most
 of the time.
@@ -57,7 +56,3 @@ class TailError(SentinelError):
 
 class CommandError(SentinelError):
     """A command was not given, not accepted or not carried out."""
-
-
-class DeliveryError(SentinelError):
-    """A message could not be delivered."""

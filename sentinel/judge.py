@@ -7,6 +7,7 @@ file and no clock.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import get_args
@@ -17,7 +18,7 @@ from rules.schema import LadderSpec, RuleSpec, Severity
 from rules.series import Sample
 from rules.verdict import Mark
 from rules.watch import Observation, RunWatch
-from sentinel.checkpoints import Checkpoint
+from sentinel.checkpoints import Checkpoint, newest_good
 from sentinel.policy import Action, Book, Climb, Declared, RunFacts, decide, refused
 
 GRAVE = ("critical", "fatal")
@@ -133,6 +134,12 @@ class Judge:
         self.attempt_began = to_step
         self.ledger.rewinds.append((to_step, at_wall))
         return self._decide(self.watch.rewind(to_step, at_wall, history))
+
+    def newest_good(self) -> Checkpoint | None:
+        """Return the newest checkpoint that a rollback by hand may go to: whole, on this line, under no suspicion."""
+        if self.catalogue is None:
+            return None
+        return newest_good(self._descent(), math.inf, self.ledger.suspicions())
 
     def refused(self, key: str, rung: int, at: Mark) -> None:
         """Let a rung whose rollback came to nothing be tried again while its alert fires."""

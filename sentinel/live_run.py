@@ -19,6 +19,7 @@ from rules.series import Sample
 from rules.verdict import Mark
 from rules.watch import Judged
 from sentinel.attempts import Attempts, Rewind
+from sentinel.checkpoints import Checkpoint
 from sentinel.clock import Clock
 from sentinel.config import Settings
 from sentinel.dispatch import Dispatch, Settled
@@ -99,6 +100,8 @@ class LiveRun:
         self._flushed = not self._judge.watch.judged.open
         self._blind: set[str] = set()
 
+        self.is_blind = False
+
     # ── one look, inside the transaction ──
 
     def look(self, files: Sequence[Path], now: float, monotonic: float) -> bool:
@@ -111,6 +114,7 @@ class LiveRun:
         self._follow_commands(now)
         chunks, hurt = self._tail.read(files)
         self._record_damage(hurt, now)
+        self.is_blind = bool(hurt) and not chunks and all(stretch.length == 0 for stretch in hurt)
         for chunk in chunks:
             for part, may_act in self._by_age(chunk.samples):
                 self._judge.act = may_act
@@ -165,14 +169,11 @@ class LiveRun:
         """
         to_step = None
         if verb == "rollback":
-            catalogue = self._judge.catalogue() if self._judge.catalogue else ()
-            wanted = [c for c in catalogue if c.name == checkpoint] if checkpoint else list(catalogue)
-            whole = [c for c in wanted if c.verified]
-            if not whole:
-                return f"no verified checkpoint {checkpoint or ''} in {self.name}; nothing was asked".replace(
-                    "  ", " "
-                )
-            checkpoint, to_step = whole[-1].name, whole[-1].step
+            found = self._wanted(checkpoint)
+            if found is None:
+                which = f"no verified checkpoint {checkpoint}" if checkpoint else "no good checkpoint"
+                return f"{which} in {self.name}; nothing was asked"
+            checkpoint, to_step = found.name, found.step
         if self._registration.record is None:
             return f"{self.name}: {self._registration.unreachable}; nothing was asked"
         self._dispatch.ask(
@@ -188,6 +189,13 @@ class LiveRun:
             request=request,
         )
         return ""
+
+    def _wanted(self, name: str | None) -> Checkpoint | None:
+        """The checkpoint a person named, however suspect, or the newest good one."""
+        if name is None:
+            return self._judge.newest_good()
+        known = self._judge.catalogue() if self._judge.catalogue else ()
+        return next((c for c in known if c.name == name and c.verified), None)
 
     # ── parts of a look ──
 

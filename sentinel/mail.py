@@ -61,6 +61,11 @@ class Mail:
         ready, self._ready = self._ready, []
         self._outbox.submit(ready)
 
+    def health(self) -> dict[str, dict[str, str]]:
+        """Say how each channel is: ok, retrying, hung or dead, and why."""
+        found = self._outbox.health()
+        return {name: {"state": channel.state, "reason": channel.reason} for name, channel in found.items()}
+
     def threads(self, run: str) -> set[str]:
         """Return the threads of a run that have a first message."""
         rows = self._journal.rows(

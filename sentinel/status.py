@@ -34,6 +34,7 @@ def read_status(logdir: Path, chosen: Path | None) -> dict[str, Any]:
             "mode": _meta(journal, "mode"),
             "last_tick": _number(_meta(journal, "last_tick")),
             "runs": [_run(journal, dict(row)) for row in journal.rows("SELECT * FROM runs ORDER BY run")],
+            "channels": json.loads(_meta(journal, "channels") or "{}"),
             "messages": _messages(journal),
         }
     finally:
@@ -152,4 +153,7 @@ def print_status(status: dict[str, Any], out: TextIO) -> None:
                 file=out,
             )
     for channel, counts in status["messages"].items():
-        print(f"\n{channel}: " + ", ".join(f"{n} {state}" for state, n in sorted(counts.items())), file=out)
+        health = status["channels"].get(channel, {"state": "ok", "reason": ""})
+        trouble = "" if health["state"] == "ok" else f" ({health['state']}: {health['reason']})"
+        told = ", ".join(f"{n} {state}" for state, n in sorted(counts.items()))
+        print(f"\n{channel}: {told}{trouble}", file=out)

@@ -15,7 +15,7 @@ from sentinel.config import Settings, load
 from sentinel.engine import Engine
 from sentinel.journal import Journal
 from sentinel.mail import Mail
-from sentinel.outbox import Delivered, Result, Row
+from sentinel.outbox import ChannelHealth, Delivered, Result, Row
 from tests.fakes import FakeClock
 from tests.sentinel.event_files import record, scalar
 
@@ -73,6 +73,9 @@ class Post:
     def collect(self) -> list[Result]:
         results, self._results = self._results, []
         return results
+
+    def health(self) -> dict[str, ChannelHealth]:
+        return {}
 
     @property
     def messages(self) -> list[Message]:

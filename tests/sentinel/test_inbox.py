@@ -58,7 +58,7 @@ def test_ids_go_on_where_a_deleted_state_had_stopped(scene: Scene) -> None:
     ("request_", "words"),
     [
         (Request("b", "checkpoint"), "no run 'b' is watched (there are: a)"),
-        (Request("a", "rollback"), "no verified checkpoint"),
+        (Request("a", "rollback"), "no good checkpoint"),
         (Request("a", "rollback", "00-00000007"), "no verified checkpoint 00-00000007"),
     ],
 )
