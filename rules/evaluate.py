@@ -199,6 +199,14 @@ class Evaluator:
                 tick.step = None
         return out
 
+    def alive(self, wall: float) -> None:
+        """Note that the run lived at `wall`, the beginning of an attempt: the points that it keeps are old,
+        and yet it has not been silent since them.
+        """
+        for series in self._series.values():
+            if not series.probe:
+                series.wall = max(series.wall, wall)
+
     def timer(self, now: float) -> Verdicts:
         """Evaluate the rules whose answer changes between points, as of `now`."""
         out: Verdicts = []

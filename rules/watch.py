@@ -230,6 +230,7 @@ class RunWatch:
         self._evaluator.flush(judge=False)
         if self._began is not None:
             wall = self._began.wall_time
+            self._evaluator.alive(wall)
             keys = self._evaluator.keys()
             self._points_before = {key: self._evaluator.place(key, wall).points for key in keys}
 
@@ -284,6 +285,9 @@ class RunWatch:
         for source, samples in history:
             self._evaluator.feed(samples, source, judge=False)
         self._evaluator.flush(judge=False)
+        self._evaluator.alive(at_wall)
+        self._last_wall = max(self._last_wall, at_wall)
+        self._due = max(self._due, _next_multiple(at_wall))
         self.attempt += 1
         self._began = Mark(to_step, at_wall, 0, to_step)
         keys = self._evaluator.keys()
