@@ -1,10 +1,11 @@
-"""Five seeds of the incident, with the sentinel and without; with the report's remedies; and five healthy ones.
+"""Five seeds of the incident: with the sentinel, without, with the report's remedies; and five healthy ones.
 
     python -m benchmarks.seeds                    every group, five seeds: about ten minutes on two cores
     python -m benchmarks.seeds --seeds 2 --groups saved healthy
 
-Trainings and the sentinel are separate processes. Exit code 1 if a saved run did not end healthy, if an incident left alone did
-not explode, or if a healthy run was touched; the report's remedies are expected to fail, and are only shown.
+Trainings and the sentinel are separate processes. Exit code 1 if a saved run did not end healthy, if an
+incident left alone did not explode, or if a healthy run was touched; the report's remedies are expected to
+fail, and are only shown.
 """
 
 from __future__ import annotations
@@ -135,7 +136,7 @@ def verdicts(results: dict[str, dict[int, tuple[Story, dict[str, Any] | None]]])
         found.append(
             (
                 all(saved),
-                f"with the sentinel, {sum(saved)} of {len(saved)} end healthy (last ten episodes >= {bar:.0f} steps)",
+                f"with the sentinel, {sum(saved)} of {len(saved)} end healthy (last ten >= {bar:.0f} steps)",
             )
         )
     if "report" in results and healthy:
@@ -152,7 +153,9 @@ def verdicts(results: dict[str, dict[int, tuple[Story, dict[str, Any] | None]]])
         fired = [status["fired"] for _, status in results["healthy"].values() if status]
         grave = sum(counts.get("critical", 0) + counts.get("fatal", 0) for counts in fired)
         acted = [c for c in touched if c["verb"] != "checkpoint"]
-        sentence = f"healthy runs: {grave} critical alarms, {len(acted)} rollbacks or ends, {len(touched)} commands in all"
+        sentence = (
+            f"healthy runs: {grave} critical alarms, {len(acted)} rollbacks or ends, {len(touched)} commands"
+        )
         found.append((not grave and not acted, sentence))
     return found
 

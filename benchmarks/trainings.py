@@ -73,7 +73,7 @@ class Story:
     Attributes:
         actor_q: (step, mean actor Q), in the order logged, all attempts.
         lengths, rewards: (step, value) of the finished episodes.
-        starts: first void step of each attempt after the first, with the index of the actor Q point that follows.
+        starts: of each attempt after the first: first void step, index of the actor Q point that follows.
     """
 
     actor_q: list[tuple[int, float]]

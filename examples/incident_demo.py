@@ -2,13 +2,14 @@
 
     make demo                                        or: python -m examples.incident_demo --seed 7
 
-A real training process starts with the incident's fault. A separate sentinel process tails its event files. Actor Q leaves the
-critics, an alert fires, a checkpoint is taken, the run goes back to the newest good checkpoint before the onset with a remedy, and
-the same process goes on to its end. Beside it, the same seed trains with nobody watching; afterwards a plain restart from the same
-checkpoint, without the remedy, shows what that is worth. Nothing is scripted: another seed gives another story.
+A real training process starts with the incident's fault. A separate sentinel process tails its event files.
+Actor Q leaves the critics, an alert fires, a checkpoint is taken, the run goes back to the newest good
+checkpoint before the onset with a remedy, and the same process goes on to its end. Beside it, the same seed
+trains with nobody watching; afterwards a plain restart from the same checkpoint, without the remedy, shows
+what that is worth. Nothing is scripted: another seed gives another story.
 
-Exit code 0 if the run was saved: actor Q mean below 50 at every step since the last rollback, and the last ten episodes at least
-80 % as long as those of the healthy preset (300 steps). 1 if not.
+Exit code 0 if the run was saved: actor Q mean below 50 at every step since the last rollback, and the last
+ten episodes at least 80 % as long as those of the healthy preset (300 steps). 1 if not.
 """
 
 from __future__ import annotations
@@ -304,9 +305,7 @@ def _summary(
     sane = saved.worst_q_since_rollback < SANE_Q
     drives = saved.last_length >= ENOUGH * HEALTHY_LENGTH
     if rolled_back and sane and drives:
-        console.print(
-            "[bold green]saved[/]: rolled back once it went wrong, went on in the same process, and ended healthy"
-        )
+        console.print("[bold green]saved[/]: rolled back, went on in the same process, and ended healthy")
         return 0
     why = (
         "it was never rolled back" if not rolled_back else "Q rose again" if not sane else "it does not drive"
@@ -324,7 +323,8 @@ def _detection(state: Path, status: dict[str, Any] | None, saved: Story) -> Tabl
     table = Table(title="what the sentinel did", show_header=False)
     journal = Journal(state / JOURNAL, read_only=True)
     fired = journal.rows(
-        "SELECT * FROM transitions WHERE run = ? AND after = 'firing' AND before != 'firing' AND severity = 'critical' "
+        "SELECT * FROM transitions WHERE run = ? AND after = 'firing' AND before != 'firing' "
+        "AND severity = 'critical' "
         "AND attempt = 0 ORDER BY id LIMIT 1",
         RUN,
     )
@@ -356,7 +356,7 @@ def _detection(state: Path, status: dict[str, Any] | None, saved: Story) -> Tabl
             f"{command['verb']} {command['state']}{where}, asked at step {command['asked_step']},{took}"
             + (f" with {', '.join(words)}" if words else ""),
         )
-    rewound = [r for r in (status or {}).get("rewinds", ())]
+    rewound = list((status or {}).get("rewinds", ()))
     for rewind in rewound:
         q_before = [v for s, v in saved.actor_q if s >= rewind["to_step"]][:1]
         table.add_row(

@@ -136,7 +136,7 @@ class Judge:
         return self._decide(self.watch.rewind(to_step, at_wall, history))
 
     def newest_good(self) -> Checkpoint | None:
-        """Return the newest checkpoint that a rollback by hand may go to: whole, on this line, under no suspicion."""
+        """Return the newest checkpoint fit for a rollback by hand: whole, on this line, unsuspected."""
         if self.catalogue is None:
             return None
         return newest_good(self._descent(), math.inf, self.ledger.suspicions())

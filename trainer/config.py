@@ -95,7 +95,7 @@ class Config:
         1.0, "the report's solution 4: weight of min(Q1, Q2) against max in the target"
     )
     preactivation_penalty: float = _option(
-        0.0, "weight of the squared input of the actor's tanh in its loss: keeps a young actor from saturating"
+        0.0, "weight of the squared input of the actor's tanh in its loss: keeps it from saturating"
     )
     critic_batch_norm: bool = _option(
         default=False, explanation="the report's solution 3: batch normalisation in the critics"
