@@ -38,6 +38,9 @@ Phase: TypeAlias = Literal["live", "finished", "past", "gone"]
 QUIET_SECONDS = 2.0
 """A tick is over when its file has been silent for this long (rules: ticks)."""
 
+MARKS_EVERY = 30.0
+"""Seconds between two looks at what keeps the rules of an idle run from being judged."""
+
 FRESH_SECONDS = 60.0
 """At first sight of a run, only points younger than this may lead to actions; older ones are history."""
 
@@ -100,6 +103,7 @@ class LiveRun:
         self._flushed = not self._judge.watch.judged.open
         self._blind: set[str] = set()
 
+        self._marked = float("-inf")
         self.is_blind = False
 
     # ── one look, inside the transaction ──
@@ -134,6 +138,9 @@ class LiveRun:
             self._let_time_pass(now)
             self._new = False
         self._follow_commands(now)  # what was just asked goes out with this commit
+        if chunks or monotonic - self._marked >= MARKS_EVERY:
+            self._marked = monotonic
+            self._save_marks()
         self._save()
         return bool(chunks)
 
@@ -389,8 +396,6 @@ class LiveRun:
             self._put(
                 f"rewind/{rewind.attempt}", rewind, "rewinds", run=self.name, **dataclasses.asdict(rewind)
             )
-        marks = {key: mark for key, mark in watch.marks().items() if mark}
-        self._put("marks", marks, "meta", name=f"marks/{self.name}", value=to_json(marks))
         judged = {**dataclasses.asdict(watch.judged), "new": self._new}
         self._put("judged", judged, "meta", name=f"judged/{self.name}", value=to_json(judged))
         row = {
@@ -404,6 +409,11 @@ class LiveRun:
             "trainer": self._registration.summary,
         }
         self._put("run", row, "runs", run=self.name, **row)
+
+    def _save_marks(self) -> None:
+        """Write which rules cannot be judged; asking them all is dear, so an idle run is asked rarely."""
+        marks = {key: mark for key, mark in self._judge.watch.marks().items() if mark}
+        self._put("marks", marks, "meta", name=f"marks/{self.name}", value=to_json(marks))
 
     def _put(self, slot: str, state: object, table: str, **columns: object) -> None:
         if self._saved.get(slot) != state:
