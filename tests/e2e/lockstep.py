@@ -167,7 +167,7 @@ class Sentinel:
 
     def __init__(self, serve: Callable[[int, int, int], None], point: int) -> None:
         self._serve, self._point = serve, point
-        self.killed = 0
+        self.killed = self.touches = 0
         self._begin()
 
     def _begin(self) -> None:
@@ -189,7 +189,8 @@ class Sentinel:
     def tick(self, now: float) -> None:
         """Have it tick; if it dies over that, have its successor do it."""
         os.write(self._orders, b"%.6f" % now)
-        if os.read(self._answers, 64):
+        if answer := os.read(self._answers, 64):
+            self.touches = int(answer)
             return
         self.end(expected=signal.SIGKILL)
         self.killed += 1
@@ -238,7 +239,7 @@ def tell(gap: Callable[[int], float], folder: Path, rules: Path, point: int) -> 
         clock.now += 1.0
         child.tick(clock.now)
     child.end()
-    return {"point": point, "killed": child.killed, **_left(folder, run)}
+    return {"point": point, "killed": child.killed, "touches": child.touches, **_left(folder, run)}
 
 
 def _left(folder: Path, run: Path) -> dict[str, Any]:

@@ -24,7 +24,6 @@ for = "10s"
 severity = "warning"
 summary = "silent for {value:.0f} s"
 """
-QUICK_POINTS, SLOW_POINTS = 230, 600  # a little more than a story has; one that dies nowhere is no story
 
 
 def tell(folder: Path, pace: str, points: list[int]) -> list[dict[str, Any]]:
@@ -53,7 +52,7 @@ def compare(undisturbed: dict[str, Any], stories: list[dict[str, Any]]) -> None:
 @pytest.mark.parametrize("pace", ["quick", "slow"])
 def test_a_kill_at_a_statement_of_the_journal_changes_nothing(tmp_path: Path, pace: str) -> None:
     """Some points of each story, by a seed; every point is the slow test's."""
-    last = {"quick": 210, "slow": 480}[pace]
+    last = {"quick": 210, "slow": 480}[pace]  # of 230 and some 570
     points = sorted(random.Random(7).sample(range(10, last), 4))
     undisturbed, *stories = tell(tmp_path, pace, points)
     assert undisturbed["effects"] == ["1 checkpoint None", "2 rollback 00-00000012"]
@@ -63,13 +62,13 @@ def test_a_kill_at_a_statement_of_the_journal_changes_nothing(tmp_path: Path, pa
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize(("pace", "most"), [("quick", QUICK_POINTS), ("slow", SLOW_POINTS)])
-def test_a_kill_at_any_statement_of_the_journal_changes_nothing(tmp_path: Path, pace: str, most: int) -> None:
+@pytest.mark.parametrize("pace", ["quick", "slow"])
+def test_a_kill_at_any_statement_of_the_journal_changes_nothing(tmp_path: Path, pace: str) -> None:
     """Every statement, and the moments before and after each letter and each ring."""
-    undisturbed, *stories = tell(tmp_path, pace, list(range(1, most)))
-    killed = [story for story in stories if story["killed"]]
-    assert len(killed) > most * 0.8
-    assert len(killed) < len(stories), "the story is longer than the points that were tried"
+    (tmp_path / "first").mkdir()
+    touches = tell(tmp_path / "first", pace, [])[0]["touches"]
+    undisturbed, *stories = tell(tmp_path, pace, list(range(1, touches + 1)))
+    assert sum(story["killed"] for story in stories) == touches > 200
     compare(undisturbed, stories)
 
 
