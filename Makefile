@@ -41,11 +41,12 @@ format: $(READY)  ## rewrite the sources in the house format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(READY)  ## reading, rules, guard and driving world against their rivals
+bench: $(READY)  ## reading, rules, guard, driving world and latency, as ratios in one run
 	$(BIN)/python -m benchmarks.reading
 	$(BIN)/python -m benchmarks.rules
 	$(BIN)/python -m benchmarks.guard
 	$(BIN)/python -m benchmarks.driving
+	$(BIN)/python -m benchmarks.latency
 
 clean:  ## remove what make made
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -15,6 +15,7 @@ import json
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,7 +116,7 @@ def table_of(group: Group, results: dict[int, tuple[Story, dict[str, Any] | None
             f"{story.last_length:.0f}",
             f"{story.last_reward:.0f}",
             str(story.last_step),
-            ", ".join(f"{c['verb']} {c['state']}" for c in commands) or "-",
+            ", ".join(f"{n} {what}" for what, n in Counter(c["verb"] for c in commands).items()) or "-",
         )
     return table
 
@@ -172,7 +173,7 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, help="folder for runs and states; default: a temporary one")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    console = Console(stderr=options.json)
+    console = Console(stderr=options.json, width=None if sys.stdout.isatty() else 120)
     results = {}
     with tempfile.TemporaryDirectory() as temporary, Progress(console=console) as progress:
         base = options.keep or Path(temporary)
