@@ -9,7 +9,9 @@ within a polling interval.
 from __future__ import annotations
 
 import errno
+import logging
 import threading
+import warnings
 from collections.abc import Callable
 from pathlib import Path, PurePath
 
@@ -31,6 +33,12 @@ _OF_FOLDERS = (DirCreatedEvent, DirDeletedEvent, DirMovedEvent)
 _KINDS: list[type[FileSystemEvent]] = [*_OF_FOLDERS, FileCreatedEvent, FileModifiedEvent, FileMovedEvent]
 
 
+# Two remarks of watchdog about races of its own, harmless here since polling is the truth: folders made one inside
+# the other faster than it follows, and an observer that is closed while an event arrives.
+_RACE = "Callback with id .* already exists"
+logging.getLogger("watchdog").addHandler(logging.NullHandler())
+
+
 class Wakeup:
     """Waits for a change below a log directory, or for the time to pass.
 
@@ -45,6 +53,7 @@ class Wakeup:
             logdir: the folder to watch, with everything below it (links are not followed).
             observe: makes an observer, not started.
         """
+        warnings.filterwarnings("ignore", _RACE, RuntimeWarning)
         self._logdir = logdir
         self._observe = observe
         self._rung = threading.Event()

@@ -158,6 +158,7 @@ OTHER_VALUES = {
     "noise_clip": 0.01,
     "policy_freq": 1,
     "policy_noise": 0.0,
+    "preactivation_penalty": 0.5,
     "q_clamp": 1e-6,
     "q_features": "actor",
     "tau": 0.5,
