@@ -33,8 +33,8 @@ _OF_FOLDERS = (DirCreatedEvent, DirDeletedEvent, DirMovedEvent)
 _KINDS: list[type[FileSystemEvent]] = [*_OF_FOLDERS, FileCreatedEvent, FileModifiedEvent, FileMovedEvent]
 
 
-# Two remarks of watchdog about races of its own, harmless here since polling is the truth: folders made one inside
-# the other faster than it follows, and an observer that is closed while an event arrives.
+# Two remarks of watchdog about races of its own, harmless here since polling is the truth: folders made one
+# inside the other faster than it follows, and an observer that is closed while an event arrives.
 _RACE = "Callback with id .* already exists"
 logging.getLogger("watchdog").addHandler(logging.NullHandler())
 
