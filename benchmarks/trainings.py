@@ -73,13 +73,14 @@ class Story:
     Attributes:
         actor_q: (step, mean actor Q), in the order logged, all attempts.
         lengths, rewards: (step, value) of the finished episodes.
-        starts: of each attempt after the first: first void step, index of the actor Q point that follows.
+        starts: of each attempt after the first: its first step, and how many points of actor Q and how many
+            episodes precede it.
     """
 
     actor_q: list[tuple[int, float]]
     lengths: list[tuple[int, float]]
     rewards: list[tuple[int, float]]
-    starts: list[tuple[int, int]]
+    starts: list[tuple[int, int, int]]
 
     @property
     def worst_q(self) -> float:
@@ -101,6 +102,14 @@ class Story:
     def last_reward(self) -> float:
         """Mean return of the last ten episodes."""
         return _tail_mean(self.rewards)
+
+    def before_first_rollback(self) -> tuple[float, float, float] | None:
+        """Actor Q, and length and return of the last ten episodes, just before the first rollback."""
+        if not self.starts:
+            return None
+        _, points, episodes = self.starts[0]
+        q = self.actor_q[points - 1][1] if points else float("nan")
+        return q, _tail_mean(self.lengths[:episodes]), _tail_mean(self.rewards[:episodes])
 
     @property
     def last_step(self) -> int:
@@ -130,7 +139,7 @@ def read_story(run: Path) -> Story:
             return story
         for chunk in chunks:
             if chunk.start is not None and story.actor_q:
-                story.starts.append((chunk.start.step, len(story.actor_q)))
+                story.starts.append((chunk.start.step, len(story.actor_q), len(story.lengths)))
             for tag, step, _, value in chunk.samples:
                 if tag in series:
                     series[tag].append((step, value))

@@ -202,9 +202,8 @@ def _line(message: dict[str, Any]) -> str:
     asked = "; ".join(
         f"{label} {value}" for label, value in message["facts"] if label in ("asked", "checkpoint")
     )
-    return f"[{message['severity']}] {message['title']} · {message['state']}: {first}" + (
-        f"  [{asked}]" if asked else ""
-    )
+    state = f" · {message['state']}" if message["state"] else ""
+    return f"[{message['severity']}] {message['title']}{state}: {first}" + (f"  [{asked}]" if asked else "")
 
 
 def main() -> int:
@@ -363,6 +362,13 @@ def _detection(state: Path, status: dict[str, Any] | None, saved: Story) -> Tabl
             f"attempt {rewind['attempt']}",
             f"goes on from step {rewind['to_step']}" + (f", actor Q {q_before[0]:.2f}" if q_before else ""),
         )
+    before = saved.before_first_rollback()
+    if before is not None:
+        table.add_row(
+            "before the rollback", "actor Q {:.1f}, episodes of {:.0f} steps, return {:.0f}".format(*before)
+        )
+        after = saved.actor_q[-1][1], saved.last_length, saved.last_reward
+        table.add_row("at the end", "actor Q {:.1f}, episodes of {:.0f} steps, return {:.0f}".format(*after))
     return table
 
 
