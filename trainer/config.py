@@ -42,7 +42,7 @@ class Config:
         "state: a vector. image: 4 stacked camera frames beside it (driving only)",
         choices=("state", "image"),
     )
-    image_size: int = _option(48, "side of the square camera frame in pixels (48 or 84)")
+    image_size: int = _option(84, "side of the square camera frame in pixels (48 or 84)")
     scenario: int = _option(0, "which road of the driving world, 0 to 2")
     npcs: int = _option(20, "other cars on it; as many are put on the road as fit")
     max_timesteps: int = _option(5000, "environment steps of the whole run, warm-up included")
