@@ -1,6 +1,6 @@
 """Five seeds of the incident: with the sentinel, without, with the report's remedies; and five healthy ones.
 
-    python -m benchmarks.seeds                    every group, five seeds: about ten minutes on two cores
+    python -m benchmarks.seeds                    every group, five seeds: a quarter of an hour on two cores
     python -m benchmarks.seeds --seeds 2 --groups saved healthy
 
 Trainings and the sentinel are separate processes. Exit code 1 if a saved run did not end healthy, if an
