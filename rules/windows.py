@@ -8,6 +8,7 @@ closed, and end at the series' own furthest point, never at a global clock.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from bisect import bisect_left, insort
 from collections import deque
 from operator import mul
@@ -26,7 +27,7 @@ class Statistic(Protocol):
         """The oldest point left."""
 
 
-class Buffer:
+class Buffer(ABC):
     """The finite points of one window, in order of arrival.
 
     Attributes:
@@ -44,17 +45,17 @@ class Buffer:
         self.version = 0
         self.statistics: list[Statistic] = []
 
+    @abstractmethod
     def push(self, step: int, wall: float, value: float) -> None:
         """Take a finite point in."""
-        raise NotImplementedError
 
+    @abstractmethod
     def skip(self, step: int, wall: float, value: float) -> None:
         """A non-finite point came: it moves the window's end, and is not kept."""
-        raise NotImplementedError
 
+    @abstractmethod
     def lived(self) -> float:
         """The share of the window that the series has lived through, 0 to 1."""
-        raise NotImplementedError
 
     def _drop(self) -> None:
         self.steps.popleft()

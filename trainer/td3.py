@@ -156,7 +156,9 @@ class Actor(nn.Module):
 
     def preactivation(self, features: Tensor) -> Tensor:
         """What the tanh is applied to; [batch, features] -> [batch, action_dim], unbounded."""
-        return self.l3(functional.relu(self.l2(functional.relu(self.l1(features)))))  # type: ignore[no-any-return]
+        hidden = functional.relu(self.l2(functional.relu(self.l1(features))))
+        preactivation: Tensor = self.l3(hidden)
+        return preactivation
 
 
 class QNetwork(nn.Module):
