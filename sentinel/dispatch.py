@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from sentinel.clock import Clock
 from sentinel.control import highest_id
 from sentinel.journal import Journal
 from sentinel.policy import Setting
-from sentinel.process import Process, liveness
+from sentinel.process import Liveness, Process, liveness
 from sentinel.registration import Registration
 
 _TOLD = (
@@ -41,6 +41,8 @@ _TOLD = (
     State.STOPPING,
     State.KILLING,
 )
+
+_DISARMED = "the sentinel was started again in mode observe; nothing more is sent for it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +72,15 @@ class Settled:
 class Dispatch:
     """Carries the commands of one run to its trainer."""
 
-    def __init__(self, run: str, folder: Path, journal: Journal, patience: Patience, clock: Clock) -> None:
-        """Take up every command that has no outcome yet."""
+    def __init__(
+        self, run: str, folder: Path, journal: Journal, patience: Patience, clock: Clock, *, act: bool
+    ) -> None:
+        """Take up every command that has no outcome yet.
+
+        Args:
+            run: its name. folder: its folder. journal, patience, clock: shared by all runs.
+            act: without it, what rules asked for before a restart goes no further; what a person asked does.
+        """
         self._run = run
         self._control = folder / "control"
         self._journal = journal
@@ -82,13 +91,16 @@ class Dispatch:
         self._doorbell: signal.Signals | None = None
         self._pending: dict[int, Pending] = {}
         open_states = [state.value for state in State if not state.settled]
-        rows = journal.rows("SELECT id, letter, state FROM commands WHERE run = ?", run)
+        self._disarmed: set[int] = set()
+        rows = journal.rows("SELECT id, letter, state, request FROM commands WHERE run = ?", run)
         for row in rows:
             if row["state"] in open_states:
                 letter = Letter.from_json(row["letter"])
                 self._pending[row["id"]] = resume(
                     letter, State(row["state"]), clock.monotonic(), clock.wall()
                 )
+                if not act and row["request"] is None:
+                    self._disarmed.add(row["id"])
 
     @property
     def in_flight(self) -> set[str]:
@@ -161,11 +173,15 @@ class Dispatch:
         told = []
         monotonic = self._clock.monotonic()
         for number, pending in list(self._pending.items()):
-            alive = liveness(
-                pending.letter.trainer
-            )  # before the receipt: a trainer may answer and end between the two
+            # Liveness before the receipt: a trainer may answer and end between the two.
+            armed = number not in self._disarmed
+            alive = liveness(pending.letter.trainer) if armed else Liveness.UNKNOWN
             receipt = read_receipt(self._control, number)
             after, effects = advance(pending, receipt, alive, monotonic, self._patience)
+            if not armed:
+                effects = ()
+                if receipt is None:
+                    after = replace(pending, state=State.EXPIRED, reason=_DISARMED)
             self._effects += [(number, effect) for effect in effects]
             if after == pending and not effects:
                 continue

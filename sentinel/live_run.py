@@ -95,7 +95,9 @@ class LiveRun:
         self._judge.checkpoint_bytes = self._registration.checkpoint_bytes
         self._judge.sends = tools.act
         self._probes = Probes(folder)
-        self._dispatch = Dispatch(name, folder, self._journal, tools.settings.patience, tools.clock)
+        self._dispatch = Dispatch(
+            name, folder, self._journal, tools.settings.patience, tools.clock, act=tools.act
+        )
         self._threads = tools.mail.threads(name)
         self._folder = folder
         self._last_wall: float | None = rows[0]["last_wall"] if rows else None

@@ -1,0 +1,151 @@
+"""Commands between the journal and the control folder: rows first, and nothing sent that is not armed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sentinel.actuator import Patience
+from sentinel.dispatch import Dispatch
+from sentinel.guard import Guard
+from sentinel.journal import Journal
+from sentinel.registration import Registration
+from tests.fakes import FakeClock
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Journal:
+    return Journal(tmp_path / "journal.sqlite")
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    return folder
+
+
+def dispatch(run: Path, journal: Journal, clock: FakeClock, *, act: bool = True) -> Dispatch:
+    return Dispatch("run", run, journal, Patience(), clock, act=act)
+
+
+def registered(run: Path) -> Registration:
+    registration = Registration(run)
+    registration.refresh()
+    return registration
+
+
+def ask(line: Dispatch, journal: Journal, clock: FakeClock, **changes: Any) -> None:
+    given: dict[str, Any] = {
+        "checkpoint": None,
+        "to_step": None,
+        "set": {},
+        "reinit": (),
+        "reason": "a test",
+        "asked_step": 100,
+        "attempt": 0,
+        "now": clock.wall(),
+    }
+    with journal.transaction():
+        line.ask("checkpoint", **{**given, **changes})
+
+
+def follow(line: Dispatch, journal: Journal, run: Path, clock: FakeClock) -> None:
+    with journal.transaction():
+        line.follow(registered(run), clock.wall())
+    line.perform()
+
+
+def states(journal: Journal) -> dict[int, str]:
+    return {row["id"]: row["state"] for row in journal.rows("SELECT id, state FROM commands ORDER BY id")}
+
+
+def letters(run: Path) -> list[str]:
+    return sorted(path.name for path in (run / "control" / "commands").glob("*.json"))
+
+
+def test_a_command_is_a_row_before_it_is_a_letter(run: Path, journal: Journal) -> None:
+    """Asked, committed, and only then written."""
+    clock = FakeClock()
+    guard = Guard(run, wall=clock.wall)
+    line = dispatch(run, journal, clock)
+    follow(line, journal, run, clock)
+    ask(line, journal, clock)
+    assert states(journal) == {1: "intended"}
+    assert letters(run) == []
+    follow(line, journal, run, clock)
+    assert states(journal) == {1: "sent"}
+    assert letters(run) == ["000001.json"]
+    guard.finish()
+
+
+def test_a_command_goes_its_way_with_a_row_for_each_step(run: Path, journal: Journal) -> None:
+    """The real guard takes it, and its outcome is the row's."""
+    clock = FakeClock()
+    guard = Guard(run, wall=clock.wall)
+    line = dispatch(run, journal, clock)
+    follow(line, journal, run, clock)
+    ask(line, journal, clock)
+    follow(line, journal, run, clock)
+    command = next(found for _ in range(10**8) if (found := guard.poll()) is not None)
+    guard.acknowledge(command, "done", step=101, checkpoint="00-00000101", checkpoint_step=101)
+    follow(line, journal, run, clock)
+    row = journal.rows("SELECT * FROM commands")[0]
+    assert (row["state"], row["step"], row["checkpoint"]) == ("done", 101, "00-00000101")
+    steps = [r["what"] for r in journal.rows("SELECT what FROM command_steps ORDER BY rowid")]
+    assert steps[0].startswith("intended")
+    assert any(step.startswith("sent") for step in steps)
+    assert steps[-1].startswith("done at step 101")
+    guard.finish()
+
+
+def test_a_restart_in_observe_mode_sends_nothing_for_a_rule(run: Path, journal: Journal) -> None:
+    """Whoever disarms the sentinel does not want its last order carried out."""
+    clock = FakeClock()
+    guard = Guard(run, wall=clock.wall)
+    first = dispatch(run, journal, clock)
+    follow(first, journal, run, clock)
+    ask(first, journal, clock)
+    ask(first, journal, clock, request="by-hand.json")
+    again = dispatch(run, journal, clock, act=False)
+    follow(again, journal, run, clock)
+    assert states(journal) == {1: "expired", 2: "sent"}
+    assert letters(run) == ["000002.json"]
+    guard.finish()
+
+
+def test_ids_are_not_used_again_when_the_state_was_deleted(
+    run: Path, journal: Journal, tmp_path: Path
+) -> None:
+    """An old receipt must not answer a new command."""
+    clock = FakeClock()
+    guard = Guard(run, wall=clock.wall)
+    line = dispatch(run, journal, clock)
+    follow(line, journal, run, clock)
+    ask(line, journal, clock)
+    follow(line, journal, run, clock)
+    fresh = Journal(tmp_path / "fresh.sqlite")
+    new = dispatch(run, fresh, clock)
+    follow(new, fresh, run, clock)
+    ask(new, fresh, clock)
+    assert states(fresh) == {2: "intended"}
+    guard.finish()
+
+
+def test_a_letter_that_cannot_be_written_is_tried_again(run: Path, journal: Journal) -> None:
+    """A folder that takes nothing costs a try, not the command."""
+    clock = FakeClock()
+    guard = Guard(run, wall=clock.wall)
+    line = dispatch(run, journal, clock)
+    follow(line, journal, run, clock)
+    ask(line, journal, clock)
+    commands = run / "control" / "commands"
+    commands.rmdir()
+    commands.write_text("in the way")
+    follow(line, journal, run, clock)
+    commands.unlink()
+    follow(line, journal, run, clock)
+    assert letters(run) == ["000001.json"]
+    guard.finish()
