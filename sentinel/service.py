@@ -30,7 +30,7 @@ from sentinel.wakeup import Wakeup
 TICK_EVERY = 0.5
 """Seconds between two ticks where nothing changes; a change makes one at once."""
 
-LEAST_BETWEEN = 0.02
+LEAST_BETWEEN = 0.1
 """Seconds between two ticks at the least: a busy writer must not make us as busy as itself."""
 
 AFTERLIFE = 3.0
