@@ -2,8 +2,8 @@
 
 File notifications are silent on NFS, SMB and GPFS, lose events when their queue overflows and fail to start
 when the machine's inotify limit is reached. So nothing may depend on them: whoever waits here reads
-everything after every wait, rung or not. They exist because a point is then judged within a millisecond, not
-within a polling interval.
+everything after every wait, rung or not. They exist because a point is then judged within a tenth of a
+second, not within a polling interval.
 """
 
 from __future__ import annotations
