@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -374,26 +374,12 @@ class LiveRun:
         watch = self._judge.watch
         for cursor in self._tail.cursors():
             self._put(f"cursor/{cursor.path}", cursor, "cursors", run=self.name, **dataclasses.asdict(cursor))
-        for key, alert in watch.alerts.items():
-            if alert is not self._saved.get(f"alert/{key}"):
-                self._put(
-                    f"alert/{key}",
-                    alert,
-                    "alerts",
-                    run=self.name,
-                    key=key,
-                    body=to_json(dataclasses.asdict(alert)),
-                )
-        for key, climb in self._judge.climbs.items():
-            if climb is not self._saved.get(f"climb/{key}"):
-                self._put(
-                    f"climb/{key}",
-                    climb,
-                    "climbs",
-                    run=self.name,
-                    key=key,
-                    body=to_json(dataclasses.asdict(climb)),
-                )
+        kept: dict[str, Mapping[str, Alert | Climb]] = {"alerts": watch.alerts, "climbs": self._judge.climbs}
+        for table, states in kept.items():
+            for key, state in states.items():
+                if state is not self._saved.get(f"{table}/{key}"):  # spares the encoding of what stands still
+                    body = to_json(dataclasses.asdict(state))
+                    self._put(f"{table}/{key}", state, table, run=self.name, key=key, body=body)
         for rewind in self._attempts.rewinds:
             self._put(
                 f"rewind/{rewind.attempt}", rewind, "rewinds", run=self.name, **dataclasses.asdict(rewind)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,27 @@ def run(tmp_path: Path) -> Path:
     folder = tmp_path / "run"
     folder.mkdir()
     return folder
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def guard(run: Path, clock: FakeClock) -> Iterator[Guard]:
+    """The real guard, registered as the run's trainer."""
+    registered_here = Guard(run, wall=clock.wall)
+    yield registered_here
+    registered_here.finish()
+
+
+@pytest.fixture
+def line(run: Path, journal: Journal, clock: FakeClock, guard: Guard) -> Dispatch:
+    """An armed line that knows its trainer."""
+    armed = dispatch(run, journal, clock)
+    follow(armed, journal, run, clock)
+    return armed
 
 
 def dispatch(run: Path, journal: Journal, clock: FakeClock, *, act: bool = True) -> Dispatch:
@@ -66,27 +88,22 @@ def letters(run: Path) -> list[str]:
     return sorted(path.name for path in (run / "control" / "commands").glob("*.json"))
 
 
-def test_a_command_is_a_row_before_it_is_a_letter(run: Path, journal: Journal) -> None:
+def test_a_command_is_a_row_before_it_is_a_letter(
+    run: Path, journal: Journal, clock: FakeClock, line: Dispatch
+) -> None:
     """Asked, committed, and only then written."""
-    clock = FakeClock()
-    guard = Guard(run, wall=clock.wall)
-    line = dispatch(run, journal, clock)
-    follow(line, journal, run, clock)
     ask(line, journal, clock)
     assert states(journal) == {1: "intended"}
     assert letters(run) == []
     follow(line, journal, run, clock)
     assert states(journal) == {1: "sent"}
     assert letters(run) == ["000001.json"]
-    guard.finish()
 
 
-def test_a_command_goes_its_way_with_a_row_for_each_step(run: Path, journal: Journal) -> None:
+def test_a_command_goes_its_way_with_a_row_for_each_step(
+    run: Path, journal: Journal, clock: FakeClock, line: Dispatch, guard: Guard
+) -> None:
     """The real guard takes it, and its outcome is the row's."""
-    clock = FakeClock()
-    guard = Guard(run, wall=clock.wall)
-    line = dispatch(run, journal, clock)
-    follow(line, journal, run, clock)
     ask(line, journal, clock)
     follow(line, journal, run, clock)
     command = next(found for _ in range(10**8) if (found := guard.poll()) is not None)
@@ -98,32 +115,24 @@ def test_a_command_goes_its_way_with_a_row_for_each_step(run: Path, journal: Jou
     assert steps[0].startswith("intended")
     assert any(step.startswith("sent") for step in steps)
     assert steps[-1].startswith("done at step 101")
-    guard.finish()
 
 
-def test_a_restart_in_observe_mode_sends_nothing_for_a_rule(run: Path, journal: Journal) -> None:
+def test_a_restart_in_observe_mode_sends_nothing_for_a_rule(
+    run: Path, journal: Journal, clock: FakeClock, line: Dispatch
+) -> None:
     """Whoever disarms the sentinel does not want its last order carried out."""
-    clock = FakeClock()
-    guard = Guard(run, wall=clock.wall)
-    first = dispatch(run, journal, clock)
-    follow(first, journal, run, clock)
-    ask(first, journal, clock)
-    ask(first, journal, clock, request="by-hand.json")
+    ask(line, journal, clock)
+    ask(line, journal, clock, request="by-hand.json")
     again = dispatch(run, journal, clock, act=False)
     follow(again, journal, run, clock)
     assert states(journal) == {1: "expired", 2: "sent"}
     assert letters(run) == ["000002.json"]
-    guard.finish()
 
 
 def test_ids_are_not_used_again_when_the_state_was_deleted(
-    run: Path, journal: Journal, tmp_path: Path
+    run: Path, journal: Journal, clock: FakeClock, line: Dispatch, tmp_path: Path
 ) -> None:
     """An old receipt must not answer a new command."""
-    clock = FakeClock()
-    guard = Guard(run, wall=clock.wall)
-    line = dispatch(run, journal, clock)
-    follow(line, journal, run, clock)
     ask(line, journal, clock)
     follow(line, journal, run, clock)
     fresh = Journal(tmp_path / "fresh.sqlite")
@@ -131,15 +140,12 @@ def test_ids_are_not_used_again_when_the_state_was_deleted(
     follow(new, fresh, run, clock)
     ask(new, fresh, clock)
     assert states(fresh) == {2: "intended"}
-    guard.finish()
 
 
-def test_a_letter_that_cannot_be_written_is_tried_again(run: Path, journal: Journal) -> None:
+def test_a_letter_that_cannot_be_written_is_tried_again(
+    run: Path, journal: Journal, clock: FakeClock, line: Dispatch
+) -> None:
     """A folder that takes nothing costs a try, not the command."""
-    clock = FakeClock()
-    guard = Guard(run, wall=clock.wall)
-    line = dispatch(run, journal, clock)
-    follow(line, journal, run, clock)
     ask(line, journal, clock)
     commands = run / "control" / "commands"
     commands.rmdir()
@@ -148,4 +154,3 @@ def test_a_letter_that_cannot_be_written_is_tried_again(run: Path, journal: Jour
     commands.unlink()
     follow(line, journal, run, clock)
     assert letters(run) == ["000001.json"]
-    guard.finish()
