@@ -1,0 +1,30 @@
+"""`sentinel check`: read the configuration and every rule; change nothing."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from sentinel.commands.options import Commands
+from sentinel.config import load
+
+
+def add(commands: Commands) -> None:
+    """Say how the command is called."""
+    parser = commands.add_parser("check", help="read sentinel.toml and every rule; change nothing")
+    parser.add_argument("config", type=Path, nargs="?", help="default: sentinel.toml")
+    parser.set_defaults(function=check)
+
+
+def check(options: argparse.Namespace) -> int:
+    """Print what the configuration holds; its problems are raised."""
+    path: Path = options.config or Path("sentinel.toml")
+    settings = load(path)
+    rules = [rule for rule in settings.rules.rules if rule.enabled]
+    grave = sum(rule.severity in ("critical", "fatal") for rule in rules)
+    print(
+        f"{path}: fine. {len(rules)} rules ({grave} critical or fatal), "
+        f"{len(settings.rules.metrics)} metrics, "
+        f"{len(settings.rules.ladders)} ladders; mode {settings.mode}"
+    )
+    return 0

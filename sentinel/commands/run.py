@@ -1,0 +1,42 @@
+"""`sentinel run`: watch runs as they train."""
+
+# ruff: noqa: PLC0415  imported where it is used: event files cost half a second
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from sentinel.clock import SystemClock
+from sentinel.commands.options import Commands, config_option, settings
+
+
+def add(commands: Commands) -> None:
+    """Say how the command is called."""
+    parser = commands.add_parser(
+        "run", help="watch runs as they train, beside a job or starting it (-- CMD …)"
+    )
+    parser.add_argument(
+        "logdir", type=Path, nargs="?", help="folder of runs; default: [run] logdir, else runs"
+    )
+    config_option(parser)
+    parser.add_argument(
+        "--act", action="store_true", help="send commands to the trainer; without it they are only told"
+    )
+    parser.add_argument("--state", type=Path, help="folder of the sentinel's memory; default: [state] folder")
+    parser.set_defaults(function=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Watch until told to stop, or until the child has ended."""
+    from sentinel.service import serve
+
+    chosen = settings(options.config)
+    return serve(
+        chosen,
+        options.logdir or chosen.logdir,
+        state=options.state or chosen.state_folder,
+        act=options.act or chosen.mode == "act",
+        child=options.child,
+        clock=SystemClock(),
+    )
