@@ -18,6 +18,7 @@ from pydantic import (
     Field,
     StringConstraints,
     ValidationError,
+    WithJsonSchema,
     model_validator,
 )
 from pydantic_core import ErrorDetails
@@ -31,7 +32,8 @@ Setting: TypeAlias = bool | int | float | str
 
 NAME = r"^[a-z][a-z0-9_]*$"
 
-_SPAN = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(points?|steps?|checkpoints?|ms|s|m|h|d)\s*$")
+TIME = r"^\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)\s*$"
+_SPAN = re.compile(TIME.replace("(ms", "(points?|steps?|checkpoints?|ms"))
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -69,6 +71,10 @@ class Span:
         """Say it as a person would."""
         return f"{self.amount:g} {self.unit}"
 
+    def written(self) -> str:
+        """Write it as a rule file has it; `Span.parse` reads it back."""
+        return f"{self.amount!r}s" if self.unit == "seconds" else str(self)
+
 
 def _one_of(what: str, known: Sequence[str]) -> BeforeValidator:
     def check(value: object) -> object:
@@ -79,7 +85,11 @@ def _one_of(what: str, known: Sequence[str]) -> BeforeValidator:
     return BeforeValidator(check)
 
 
-SpanField = Annotated[Span, BeforeValidator(Span.parse)]
+SpanField = Annotated[
+    Span,
+    BeforeValidator(Span.parse),
+    WithJsonSchema({"type": "string", "pattern": _SPAN.pattern, "examples": ["3 points", "500 steps", "2m"]}),
+]
 Name = Annotated[str, StringConstraints(pattern=NAME)]
 
 
@@ -93,21 +103,41 @@ class RungSpec(Strict):
     """One rung of a ladder: what to do, once its condition holds while the alert fires."""
 
     do: Annotated[tuple[Annotated[Verb, _one_of("action", get_args(Verb))], ...], Field(min_length=1)]
-    after: SpanField | None = None
-    when: Literal["exhausted"] | None = None
-    to: Literal["last_good"] = "last_good"
-    margin: SpanField | None = None
-    max: Annotated[int, Field(ge=1)] | None = None
-    cooldown: SpanField | None = None
-    remedy: str | None = None
+    after: Annotated[
+        SpanField | None,
+        Field(description="how long the alert has fired before this rung is taken: points, steps or a time"),
+    ] = None
+    when: Annotated[
+        Literal["exhausted"] | None, Field(description='"exhausted": only once tries and budget are used up')
+    ] = None
+    to: Annotated[
+        Literal["last_good"],
+        Field(description="a rollback goes to the newest whole checkpoint that no alert taints"),
+    ] = "last_good"
+    margin: Annotated[
+        SpanField | None, Field(description="how far before the onset that checkpoint has to lie")
+    ] = None
+    max: Annotated[int | None, Field(ge=1, description="how often it is taken in one run")] = None
+    cooldown: Annotated[
+        SpanField | None, Field(description="how far the run goes on before this rung may be taken again")
+    ] = None
+    remedy: Annotated[str | None, Field(description="what a rollback changes: a name under [remedies]")] = (
+        None
+    )
 
 
 class LadderSpec(Strict):
     """What is done about an alert, rung by rung, and what counts as recovery after a rollback."""
 
     rungs: Annotated[tuple[RungSpec, ...], Field(min_length=1)]
-    recovered_when: str | None = None
-    within: SpanField | None = None
+    recovered_when: Annotated[
+        str | None,
+        Field(description="a condition; until it holds after a rollback, the alert is on probation"),
+    ] = None
+    within: Annotated[
+        SpanField | None,
+        Field(description="how long that may take; then it is suppressed, not recovered, and fires again"),
+    ] = None
 
     @model_validator(mode="after")
     def _both_or_neither(self) -> LadderSpec:
@@ -141,18 +171,29 @@ class LimitsSpec(Strict):
     """Bounds for a whole run, whatever its rules say."""
 
     max_rollbacks: Annotated[int, Field(ge=0)] = 3
-    min_progress_between: SpanField = Span(500, "steps")
+    min_progress_between: Annotated[
+        SpanField, Field(description="how far the run has to come after a rollback before the next one")
+    ] = Span(500, "steps")
     max_actions_per_hour: Annotated[int, Field(ge=0)] = 6
     checkpoint_budget_gb: Annotated[float, Field(ge=0)] = 50.0
-    require_remedy: bool = True
+    require_remedy: Annotated[
+        bool, Field(description="refuse a rollback that changes nothing: it would repeat the failure")
+    ] = True
 
 
 class MetricSpec(Strict):
     """A canonical metric: candidates in order of preference, tags or `=expressions`."""
 
     any: Annotated[tuple[str, ...], Field(min_length=1)]
-    align: Literal["join", "step"] = "join"
-    unit: str = ""
+    align: Annotated[
+        Literal["join", "step"],
+        Field(description='"join": a value when each input has a new point; "step": at equal steps alone'),
+    ] = "join"
+    unit: Annotated[str, Field(description="told beside its values")] = ""
+
+
+_Metric: TypeAlias = str | Annotated[tuple[str, ...], Field(min_length=1)] | MetricSpec
+"""A metric as it may be written: one candidate, several, or a table."""
 
 
 def _metric(value: object) -> object:
@@ -167,25 +208,54 @@ class RuleSpec(Strict):
     """One rule. `name` is the full name, `pack/rule` or the user's own `rule`."""
 
     name: str
-    expr: str
-    let: dict[Name, str] = Field(default_factory=dict)
-    each: str | None = None
-    for_: Annotated[SpanField, Field(alias="for")] = Span(0, "points")
-    clear: str | None = None
-    keep_firing_for: SpanField = Span(0, "points")
-    after_step: Annotated[int, Field(ge=0)] = 0
-    after_points: Annotated[int, Field(ge=0)] = 0
-    grace: SpanField | None = None
+    expr: Annotated[
+        str,
+        Field(
+            description="the condition, in the language of docs/rules.md; the rule breaches while it is True"
+        ),
+    ]
+    let: dict[Name, str] = Field(
+        default_factory=dict, description="names for expressions, to be used in expr, clear and summary"
+    )
+    each: Annotated[
+        str | None,
+        Field(
+            description='a pattern over tags, as "gradients/{part}_norm": one instance for each; the tag is x'
+        ),
+    ] = None
+    for_: Annotated[
+        SpanField,
+        Field(alias="for", description="how long expr has to hold before it fires: points, steps or a time"),
+    ] = Span(0, "points")
+    clear: Annotated[
+        str | None, Field(description="the condition under which it ends; without it, as expr becomes False")
+    ] = None
+    keep_firing_for: Annotated[
+        SpanField, Field(description="how long it has to be clear before it is resolved")
+    ] = Span(0, "points")
+    after_step: Annotated[int, Field(ge=0, description="warm-up: no opinion before this step")] = 0
+    after_points: Annotated[int, Field(ge=0, description="warm-up: no opinion before this many points")] = 0
+    grace: Annotated[SpanField | None, Field(description="how long it is mute after a rollback")] = None
     severity: Annotated[Severity, _one_of("severity", get_args(Severity))] = "warning"
-    no_data: Literal["hold", "ok", "fire"] = "hold"
-    labels: dict[str, str] = Field(default_factory=dict)
-    summary: str = ""
-    why: str = ""
-    try_: Annotated[str, Field(alias="try")] = ""
-    source: str = ""
-    ladder: str | None = None
-    inhibits: tuple[str, ...] = ()
-    enabled: bool = True
+    no_data: Annotated[
+        Literal["hold", "ok", "fire"],
+        Field(description="what an unknown answer does: hold the state, count as fine, or count as a breach"),
+    ] = "hold"
+    labels: dict[str, str] = Field(default_factory=dict, description="words of your own, told with the alert")
+    summary: Annotated[
+        str, Field(description="the message, with {names} of metrics, let, params, step, onset, value, limit")
+    ] = ""
+    why: Annotated[str, Field(description="what it means")] = ""
+    try_: Annotated[str, Field(alias="try", description="what to do about it")] = ""
+    source: Annotated[str, Field(description="where the rule and its numbers come from")] = ""
+    ladder: Annotated[
+        str | None,
+        Field(description="what is done about it: a name under [ladders]; without it people are told"),
+    ] = None
+    inhibits: Annotated[
+        tuple[str, ...], Field(description="rules that take no action while this one fires")
+    ] = ()
+    enabled: Annotated[bool, Field(description="false leaves the rule out")] = True
 
 
 class _RuleTable(RuleSpec):
@@ -216,7 +286,9 @@ class RuleFile(Strict):
     params: dict[Name, Annotated[float, Field(allow_inf_nan=False)]] = Field(default_factory=dict)
     override: dict[str, dict[str, Any]] = Field(default_factory=dict)
     disable: _Disable = _Disable()
-    metrics: dict[Name, Annotated[MetricSpec, BeforeValidator(_metric)]] = Field(default_factory=dict)
+    metrics: dict[Name, Annotated[MetricSpec, BeforeValidator(_metric, json_schema_input_type=_Metric)]] = (
+        Field(default_factory=dict)
+    )
     rule: tuple[_RuleTable, ...] = ()
     ladders: dict[Name, LadderSpec] = Field(default_factory=dict)
     remedies: dict[Name, RemedySpec] = Field(default_factory=dict)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
 from rules.source import RuleErrors
-from sentinel.commands import check, replay, run, status, test
+from sentinel.commands import check, replay, run, schema, status, test
 from sentinel.commands import command as command_
 from sentinel.errors import ConfigError, SentinelError
 
@@ -78,6 +78,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"sentinel {version('training-sentinel')}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    for command in (run, check, replay, test, command_, status):
+    for command in (run, check, schema, replay, test, command_, status):
         command.add(commands)
     return parser

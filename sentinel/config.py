@@ -14,13 +14,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from notifier.message import SEVERITIES
 from notifier.route import Route
 from rules.evaluate import Program, compile_rules
 from rules.merge import RuleSet, merge
-from rules.schema import RuleFile, Severity, Span, validate
+from rules.schema import TIME, RuleFile, Severity, Span, validate
 from rules.source import Document, Problem, RuleErrors, nearest, parse
 from sentinel.actuator import Patience
 from sentinel.errors import ConfigError
@@ -39,7 +39,11 @@ def _seconds(value: object) -> object:
     return span.amount
 
 
-Seconds = Annotated[float, BeforeValidator(_seconds)]
+Seconds = Annotated[
+    float,
+    BeforeValidator(_seconds),
+    WithJsonSchema({"type": "string", "pattern": TIME, "examples": ["30s", "2m", "1h"]}),
+]
 
 
 class _Table(BaseModel):

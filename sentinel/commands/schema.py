@@ -1,0 +1,32 @@
+"""`sentinel schema`: the JSON Schema by which an editor completes and checks TOML."""
+
+# ruff: noqa: PLC0415  imported where it is used
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from sentinel.commands.options import Commands
+
+
+def add(commands: Commands) -> None:
+    """Say how the command is called."""
+    parser = commands.add_parser(
+        "schema",
+        help="print the JSON Schema of sentinel.toml or of a rule file, for editors",
+        epilog="Save it, and begin the TOML file with the line `#:schema ./sentinel.schema.json`.",
+    )
+    parser.add_argument(
+        "kind", choices=("sentinel", "rules"), nargs="?", default="sentinel", help="default: sentinel"
+    )
+    parser.set_defaults(function=schema)
+
+
+def schema(options: argparse.Namespace) -> int:
+    """Print the schema on standard output."""
+    from sentinel.json_schema import rules_schema, sentinel_schema
+
+    made = {"sentinel": sentinel_schema, "rules": rules_schema}[options.kind]()
+    print(json.dumps(made, indent=2))
+    return 0
