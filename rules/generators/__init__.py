@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import ast
 import random
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 
-from rules.generators.learning import SHAPES, run
+from rules.generators import damage, episodes, faults, learning, losses
 from rules.generators.trace import Place, Point, Rewind, Setting, Trace
 from rules.source import nearest
 
@@ -35,25 +35,98 @@ MOST_POINTS = 100_000
 """Longest driving series that one line may ask for."""
 
 
+class Named(Protocol):
+    """A function that draws a run and has a name of its own."""
+
+    __name__: str
+
+    def __call__(self, rng: random.Random, setting: Setting, /) -> Trace: ...
+
+
+Build: TypeAlias = Callable[[random.Random, Setting], Trace]
+
+
 @dataclass(frozen=True, slots=True)
 class Family:
     """One kind of run.
 
     Attributes:
         name: as it is asked for. what: one sentence. build: draws one.
+        area: what its series are: value, episodes, loss, reward, policy or log.
         healthy: whether it has no fault.
     """
 
     name: str
     what: str
-    build: Callable[[random.Random, Setting], Trace]
-    healthy: bool = True
+    build: Build
+    area: str
+    healthy: bool
 
 
-FAMILIES: Mapping[str, Family] = {
-    name: Family(name, (shape.__doc__ or name).partition("\n")[0], partial(run, shape))
-    for name, shape in SHAPES.items()
+def _family(name: str, build: Build, area: str, what: str | None = None, *, healthy: bool = False) -> Family:
+    sentence = (what or build.__doc__ or "").strip().partition("\n")[0]
+    return Family(name, sentence, build, area, healthy)
+
+
+def _families() -> Iterator[Family]:
+    for name, shape in learning.SHAPES.items():
+        yield _family(name, partial(learning.run, shape), "value", shape.__doc__, healthy=True)
+    for name, kind in episodes.SHAPES.items():
+        yield _family(name, partial(episodes.run, kind), "episodes", kind.__doc__, healthy=True)
+    for name, noise in losses.NOISES.items():
+        yield _family(name, partial(losses.loss, noise), "loss", noise.__doc__, healthy=True)
+    for rho in (0.0, 0.5, 0.9):
+        what = f"A reward that rises slowly, or not, with AR(1) noise of rho {rho:g}."
+        yield _family(
+            f"trend_{round(rho * 100):02d}", partial(losses.trend, rho), "reward", what, healthy=True
+        )
+    yield _family("ppo", losses.ppo, "policy", healthy=True)
+    for name, anchors in (("incident_a", faults.INCIDENT_A), ("incident_b", faults.INCIDENT_B)):
+        source = "report" if name == "incident_a" else "event file"
+        what = f"The reference incident as its {source} has it, at any cadence and at three paces."
+        yield _family(name, partial(faults.incident, anchors), "value", what)
+    for area, builds in _SICK.items():
+        for build in builds:
+            yield _family(build.__name__, build, area)
+
+
+_SICK: dict[str, tuple[Named, ...]] = {
+    "value": (
+        faults.actor_leads,
+        faults.critic_follows,
+        faults.critic_loss_diverges,
+        faults.gradient_vanishes,
+        faults.gradient_explodes,
+    ),
+    "episodes": (faults.episodes_collapse, faults.goal_collapse, faults.reward_collapse),
+    "loss": (
+        faults.loss_spike,
+        faults.loss_spike_recovers,
+        faults.loss_steps_up,
+        faults.loss_ramps_up,
+        faults.loss_diverges,
+        faults.loss_oscillates,
+        faults.plateau,
+    ),
+    "policy": (faults.entropy_collapses, faults.kl_ramps),
+    "log": (
+        damage.nan_once,
+        damage.inf_once,
+        damage.nan_forever,
+        damage.frozen,
+        damage.slowdown,
+        damage.hang,
+        damage.log_gap_then_lead,
+        damage.rewind_then_lead,
+        damage.silent_rewind_then_lead,
+        damage.duplicates_then_lead,
+        damage.episode_axis_lead,
+        damage.renamed_then_lead,
+    ),
 }
+
+FAMILIES: Mapping[str, Family] = {family.name: family for family in _families()}
+"""Every kind of run by name, the healthy ones first."""
 
 
 def generate(text: str) -> dict[str, list[Point]]:

@@ -110,19 +110,21 @@ def run(shape: Shape, rng: random.Random, setting: Setting) -> Trace:
 def joint(rng: random.Random, axis: Clock, level: Sequence[float], lead: Sequence[float]) -> Series:
     """Lay noise over a level and a lead, and add the losses, gradients and episodes that go with them."""
     n = len(axis.steps)
-    shared = list(autoregressive(rng, n, 0.6, 0.04))  # one minibatch is dear, another cheap, to all alike
     gauss = rng.gauss
-    floor = 0.02 + 0.004 * max(abs(value) for value in level)
-    critic = [value * (1 + s) + floor * gauss(0, 1) for value, s in zip(level, shared, strict=True)]
-    first = [value + 0.3 * floor * gauss(0, 1) for value in critic]
-    second = [value + 0.3 * floor * gauss(0, 1) for value in critic]
+    shared = list(autoregressive(rng, n, 0.6, 0.04))  # one minibatch is dear, another cheap, to all alike
+    apart = math.exp(rng.uniform(math.log(0.002), math.log(0.1)))  # and what one network sees of it alone
+    peak = max(abs(value) for value in level)
+    floor = [0.02 + 0.0005 * peak + apart * abs(value) for value in level]
+    critic = [value * (1 + s) + f * gauss(0, 1) for value, s, f in zip(level, shared, floor, strict=True)]
+    first = [value + 0.1 * f * gauss(0, 1) for value, f in zip(critic, floor, strict=True)]
+    second = [value + 0.1 * f * gauss(0, 1) for value, f in zip(critic, floor, strict=True)]
     actor = [
-        value + abs(value) * ahead + 0.5 * floor * gauss(0, 1)
-        for value, ahead in zip(critic, lead, strict=True)
+        value * (1 + s) + abs(value) * ahead + f * gauss(0, 1)
+        for value, s, ahead, f in zip(level, shared, lead, floor, strict=True)
     ]
     spread = rng.uniform(0.2, 0.6)
-    highest = [value + abs(value) * spread * rng.uniform(0.6, 1.4) + floor for value in actor]
-    reward = 0.3 + 0.01 * max(abs(value) for value in level)
+    highest = [value + abs(value) * spread * rng.uniform(0.6, 1.4) + 0.1 for value in actor]
+    reward = 0.3 + 0.01 * peak
     td_error = [(reward + 0.03 * abs(v)) * math.exp(0.2 * gauss(0, 1)) for v in level]
     decay = rng.uniform(0, 0.5) / max(axis.steps[-1], 1)
     actor_norm, critic_norm = math.exp(gauss(-1, 1)), math.exp(gauss(1, 0.5))

@@ -84,6 +84,11 @@ class Setting:
     severity: int = 2
     at: float = 0.5
 
+    @property
+    def begin(self) -> int:
+        """The index of the driving series' first point in the fault."""
+        return min(int(self.at * self.n), self.n - 1)
+
 
 @dataclass(frozen=True, slots=True)
 class Clock:
