@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
 from rules.source import RuleErrors
-from sentinel.commands import check, replay, run, schema, status, test
+from sentinel.commands import check, init, replay, run, schema, status, test
 from sentinel.commands import command as command_
 from sentinel.errors import ConfigError, SentinelError
 
@@ -20,6 +20,7 @@ _EPILOG = """\
 exit codes: 0 fine, 1 found or failed, 2 usage or configuration, 3 inconclusive, 4 state, 5 the run is gone
 
 first steps:
+  sentinel init runs                      look at what is logged below runs/ and write a sentinel.toml for it
   sentinel replay runs/old                what the rules would have said of a recorded run; changes nothing
   sentinel run runs                       watch every run below runs/, tell, and touch nothing (mode observe)
   sentinel run --act runs                 the same, and ask the trainer to checkpoint, roll back or end
@@ -78,6 +79,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"sentinel {version('training-sentinel')}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    for command in (run, check, schema, replay, test, command_, status):
+    for command in (init, run, check, schema, replay, test, command_, status):
         command.add(commands)
     return parser
