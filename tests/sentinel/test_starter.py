@@ -47,7 +47,7 @@ def test_what_it_writes_is_in_force_as_it_stands(tmp_path: Path) -> None:
 
 
 def test_it_says_which_rules_cannot_work_and_what_would_enable_them() -> None:
-    """Stock Stable-Baselines3 logs no Q of replayed actions: the rule that needs it is told, with its tags."""
+    """Stock Stable-Baselines3 logs no Q of replayed actions: the rule in need of it is told, with tags."""
     text = compose(surveyed(("a", SB3_TD3)))
     see, _, rest = text.partition("# ── rules that cannot work here")
     assert "Recognised: Stable-Baselines3, 1 run." in see
