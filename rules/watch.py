@@ -8,7 +8,7 @@ alike, so that both see the same moments; never past the last sample of a replay
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
@@ -39,7 +39,7 @@ DEFAULT_SUMMARY = "{rule}: {value:.6g} (limit {limit:.6g}) at step {step}, since
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One evaluation of an alert that is not at rest.
+    """One evaluation of an alert that is not at rest, or that is traced.
 
     Attributes:
         key: the alert. rule: what it is an instance of. alert: how it now stands.
@@ -96,6 +96,7 @@ class RunWatch:
         *,
         attempt: int = 0,
         began: tuple[int, float] | None = None,
+        traced: Collection[str] = (),
     ) -> None:
         """Begin to watch.
 
@@ -105,11 +106,14 @@ class RunWatch:
             alerts: where an earlier process left them.
             attempt: the run's present one. began: (run step, wall time) at which it did, if a rewind began
                 it.
+            traced: keys that are observed at every evaluation, also while they are at rest.
         """
         self._program = program
         self._ladders = ladders
         self._rules = {compiled.spec.name: compiled.spec for compiled in program.rules}
+        self._traced = frozenset(traced)
         self._evaluator: Evaluator = program.evaluator()
+        self._evaluator.watching |= self._traced
         self.alerts: dict[str, Alert] = {alert.key: alert for alert in alerts if self.knows(alert.key)}
         self.attempt = attempt
         self._began = None if began is None else Mark(began[0], began[1], 0, began[0])
@@ -282,6 +286,7 @@ class RunWatch:
             history: (source, samples) that stay valid, oldest first; the windows are filled from them.
         """
         self._evaluator = self._program.evaluator()
+        self._evaluator.watching |= self._traced
         for source, samples in history:
             self._evaluator.feed(samples, source, judge=False)
         self._evaluator.flush(judge=False)
@@ -311,7 +316,7 @@ class RunWatch:
         return self._advance(verdicts) if verdicts else []
 
     def _advance(self, verdicts: Iterable[tuple[str, Verdict]]) -> list[Observation]:
-        observations = []
+        observations: list[Observation] = []
         for key, found in verdicts:
             rule = self.rule(key)
             verdict = found
@@ -320,19 +325,26 @@ class RunWatch:
             before = self.alerts.get(key)
             if before is None:
                 if verdict.condition is not Condition.BREACH:
-                    self._evaluator.watching.discard(key)  # it waits, and is no alert yet
+                    observations += self._at_rest(key, rule, Alert(key), verdict)  # it is no alert yet
                     continue
                 before = Alert(key)
             after, moved = advance(before, verdict, self._timing(rule))
             if moved is None and after.state in _RESTING:
-                self._evaluator.watching.discard(key)
+                observations += self._at_rest(key, rule, after, verdict)
                 continue
             self.alerts[key] = after
             if after.state is not before.state:
                 self._follow(key, after)
-            if moved is not None or after.state in _ACTIVE:
+            if moved is not None or after.state in _ACTIVE or key in self._traced:
                 observations.append(Observation(key, rule, after, moved, verdict))
         return observations
+
+    def _at_rest(self, key: str, rule: RuleSpec, alert: Alert, verdict: Verdict) -> tuple[Observation, ...]:
+        """Let a rule that is quiet go unreported from now on, unless it is traced."""
+        if key in self._traced:
+            return (Observation(key, rule, alert, None, verdict),)
+        self._evaluator.watching.discard(key)
+        return ()
 
     def _waits(self, key: str, rule: RuleSpec, at: Mark) -> bool:
         """Whether a rule has no opinion yet: it is warming up, or in its grace after a rollback."""
@@ -348,7 +360,8 @@ class RunWatch:
     def _follow(self, key: str, alert: Alert) -> None:
         """Have the evaluator report this alert at every evaluation while it is not at rest."""
         watching, probation = self._evaluator.watching, self._evaluator.probation
-        (watching.discard if alert.state in _RESTING else watching.add)(key)
+        resting = alert.state in _RESTING and key not in self._traced
+        (watching.discard if resting else watching.add)(key)
         tried = alert.probation_since is not None and alert.state not in _RESTING
         (probation.add if tried else probation.discard)(key)
 

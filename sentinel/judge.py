@@ -8,7 +8,7 @@ file and no clock.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import get_args
 
@@ -85,6 +85,7 @@ class Judge:
         catalogue, declared, checkpoint_bytes, unreachable: what is known of the trainer; see RunFacts.
         act: whether ladders are climbed; not while history is caught up with.
         sends: whether what is decided is really asked of the trainer, and so under way from then on.
+        trace: every observation of the traced keys, for whoever wants to look at them afterwards.
     """
 
     def __init__(
@@ -97,10 +98,13 @@ class Judge:
         ledger: Ledger | None = None,
         attempt: int = 0,
         attempt_began: int = 0,
+        traced: Collection[str] = (),
     ) -> None:
         self.ledger = ledger or Ledger()
         began = self.ledger.rewinds[-1] if self.ledger.rewinds else None
-        self.watch = RunWatch(program, book.ladders, alerts, attempt=attempt, began=began)
+        self.watch = RunWatch(program, book.ladders, alerts, attempt=attempt, began=began, traced=traced)
+        self.trace: list[Observation] = []
+        self._traced = frozenset(traced)
         self.book = book
         self.climbs: dict[str, Climb] = {climb.key: climb for climb in climbs}
         self.attempt = attempt
@@ -154,6 +158,8 @@ class Judge:
     def _decide(self, observations: Iterable[Observation]) -> list[Step]:
         steps = []
         for observation in observations:
+            if observation.key in self._traced:
+                self.trace.append(observation)
             moved = observation.transition
             firing = observation.alert.state is AlertState.FIRING
             (self._firing.add if firing else self._firing.discard)(observation.key)

@@ -148,3 +148,15 @@ def test_a_rewind_puts_what_fired_on_probation_in_the_same_order_after_a_restart
     run.flush()
     back = RunWatch(PROGRAM, LADDERS, reversed(list(run.alerts.values())))
     assert [o.key for o in back.rewind(100, T0 + 60, ())] == [o.key for o in run.rewind(100, T0 + 60, ())]
+
+
+def test_a_traced_rule_is_observed_at_rest_too() -> None:
+    """Whoever asks why a rule did not fire has to see it answer no."""
+    traced = RunWatch(PROGRAM, LADDERS, traced=["high"])
+    samples = curve([1, 2, 60, 60, 60, 1, 1])
+    seen = [o for o in traced.observe(samples) + traced.flush() if o.key == "high"]
+    assert [o.verdict.value for o in seen] == [1, 2, 60, 60, 60, 1, 1]
+    assert [o.alert.state.value for o in seen[:4]] == ["inactive", "inactive", "pending", "firing"]
+    plain = watch()
+    untraced = [move for move in moved(plain.observe(samples) + plain.flush()) if move[0] == "high"]
+    assert moved(seen) == untraced
