@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Mapping
 from rules.closures import Builder
 from rules.compile import Alias, Compiled, CompiledRule, compile_all
 from rules.deciders import decider
+from rules.explain import Part, Scene, explain
 from rules.fits import NAN
 from rules.instances import Instance
 from rules.merge import RuleSet
@@ -357,6 +358,19 @@ class Evaluator:
         """The captures of an `each` rule's instance, with its tag under "tag"; empty for other rules."""
         instance = self._instances[key]
         return {} if instance.tag is None else {"tag": instance.tag, **instance.captures}
+
+    def explain(self, key: str, now: float) -> Part:
+        """Take a rule's condition apart as of `now` (wall time, seconds)."""
+        instance = self._instances[key]
+        self._builder.driver = instance.driver
+        scene = Scene(self._names, self._builder, self.program.metrics, instance.tag, instance.captures)
+        part = explain(instance.rule.expr, scene, now)
+        self._builder.attached.clear()
+        return part
+
+    def driver(self, key: str) -> str:
+        """The tag on whose axis a rule's steps are; `step_any` where it goes by the run as a whole."""
+        return self._instances[key].driver.name
 
     def keys(self) -> list[str]:
         """Every rule instance that exists in this run."""

@@ -14,6 +14,7 @@ from typing import Literal, TypeAlias
 
 from rules.alert import Alert, AlertState, Timing, Transition, advance, rewound
 from rules.evaluate import TICK_GAP, Evaluator, Program
+from rules.explain import Part
 from rules.schema import LadderSpec, RuleSpec, Span
 from rules.series import Sample
 from rules.template import render
@@ -150,6 +151,18 @@ class RunWatch:
     def resolution(self) -> dict[str, str | None]:
         """Return what each metric resolved to in this run; None where nothing it may be has been logged."""
         return self._evaluator.resolution()
+
+    def explain(self, key: str, now: float) -> Part:
+        """Take a rule's condition apart as of `now` (wall time, seconds since the epoch)."""
+        return self._evaluator.explain(key, now)
+
+    def driver(self, key: str) -> str:
+        """Name the tag on whose axis a rule's steps are; `step_any` where that is the run as a whole."""
+        return self._evaluator.driver(key)
+
+    def keys(self) -> list[str]:
+        """Return every rule instance that exists in this run."""
+        return self._evaluator.keys()
 
     def message(self, key: str, run: str = "") -> str:
         """Return the rule's own sentence about this alert, with its numbers as of the last point filled
