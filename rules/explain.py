@@ -66,8 +66,11 @@ def explain(node: Node, scene: Scene, now: float) -> Part:
         explain(child, scene, now) for child in children(node) if not isinstance(child, Number | Truth)
     )
     value = _value(node, scene, now)
+    waits = any(part.value is None for part in parts)
     note = _window(node, scene) if isinstance(node, Call) else ""
-    if isinstance(node, Compare) and value is None and not any(part.value is None for part in parts):
+    if isinstance(node, Call) and value is None and (note or not waits):
+        note = "; ".join(filter(None, (note, f"unknown while: {node.row.unknown}")))
+    if isinstance(node, Compare) and value is None and not waits:
         note = "a comparison with NaN is unknown"
     return Part(written(node), value, note, parts)
 

@@ -41,7 +41,7 @@ ONE_LIBRARY_ONE_FILE = {
     "google_crc32c": {"sentinel/records.py", "sentinel/events.py"},
     "watchdog": {"sentinel/wakeup.py"},
     "slack_sdk": {"notifier/slack.py"},
-    "rich": {"notifier/console.py", "sentinel/cli.py", "sentinel/report.py", "trainer/progress.py"},
+    "rich": {"notifier/console.py", "sentinel/explain.py", "sentinel/report.py", "trainer/progress.py"},
     "sqlite3": {"sentinel/journal.py"},
     "time": {"sentinel/clock.py", "sentinel/guard.py"},
     "carla": {"trainer/driving/carla_world.py"},
