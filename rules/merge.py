@@ -11,9 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from rules.gate_checks import SEVERITIES, check_gates
 from rules.references import check
 from rules.schema import (
+    GATE_NAME,
     NAME,
+    GateSpec,
     InhibitSpec,
     LadderSpec,
     LimitsSpec,
@@ -43,6 +46,7 @@ class RuleSet:
             name.
         ladders, remedies: by name. limits: of the run. inhibit: the user's own.
         origins: (rule name, field) to `file:line:column`; ("", "") gives the file of last resort.
+        gates: by name; the rules they forbid are full names. gate_packs: whose params each may name.
     """
 
     rules: tuple[RuleSpec, ...]
@@ -53,10 +57,12 @@ class RuleSet:
     limits: LimitsSpec
     inhibit: tuple[InhibitSpec, ...] = ()
     origins: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    gates: Mapping[str, GateSpec] = field(default_factory=dict)
+    gate_packs: Mapping[str, str] = field(default_factory=dict)
 
     def where(self, name: str, part: str = "") -> str:
-        """Return the place of a rule's field, metric (`metrics.x`) or ladder (`ladders.x`) as
-        `file:line:column`.
+        """Return the place of a rule's field, metric (`metrics.x`), ladder (`ladders.x`) or gate (`gates.x`)
+        as `file:line:column`.
         """
         for key in ((name, part), (name, ""), ("", "")):
             if key in self.origins:
@@ -108,6 +114,12 @@ _STAND_INS: Mapping[str, Any] = {
 }
 """What stands for a faulty entry while the rest of its file is checked: it has a name and says nothing."""
 
+_LISTED: Mapping[str, tuple[str, dict[str, Any]]] = {
+    "rule": (NAME, {"expr": "False", "enabled": False}),
+    "gate": (GATE_NAME, {"at": "1 steps", "forbid": ["fatal"]}),
+}
+"""The same of the entries that carry their names themselves, with the pattern of those names."""
+
 
 def _mended(data: Mapping[str, Any]) -> dict[str, Any]:
     """Return a faulty file's data with a stand-in for each faulty entry, in its place."""
@@ -115,15 +127,16 @@ def _mended(data: Mapping[str, Any]) -> dict[str, Any]:
     mended = dict(data)
     for place in places:
         table = data.get(str(place[0]))
-        if len(place) < 2 or place[0] not in (*_STAND_INS, "rule") or not isinstance(table, dict | list):
+        if len(place) < 2 or place[0] not in (*_STAND_INS, *_LISTED) or not isinstance(table, dict | list):
             mended.pop(str(place[0]), None)
         elif isinstance(table, list):
+            pattern, body = _LISTED.get(str(place[0]), (NAME, {}))
             index = int(place[1])
-            entries = list(mended["rule"])
+            entries = list(mended[str(place[0])])
             name = table[index].get("name") if isinstance(table[index], dict) else None
-            well = name if isinstance(name, str) and re.fullmatch(NAME, name) else f"faulty{index}"
-            entries[index] = {"name": well, "expr": "False", "enabled": False}
-            mended["rule"] = entries
+            well = name if isinstance(name, str) and re.fullmatch(pattern, name) else f"faulty{index}"
+            entries[index] = {"name": well, **body}
+            mended[str(place[0])] = entries
         elif re.fullmatch(NAME, str(place[1])):
             mended[str(place[0])] = {**mended[str(place[0])], place[1]: _STAND_INS[str(place[0])]}
         else:
@@ -143,6 +156,8 @@ class _Merge:
         self._remedies: dict[str, RemedySpec] = {}
         self._limits = LimitsSpec()
         self._inhibit: list[InhibitSpec] = []
+        self._gates: dict[str, GateSpec] = {}
+        self._gate_packs: dict[str, str] = {}
         self._off: set[str] = set()
         self._origins: dict[tuple[str, str], str] = {}
 
@@ -169,6 +184,21 @@ class _Merge:
         for index, inhibit in enumerate(file.inhibit):
             self._remember(f"inhibit.{len(self._inhibit)}", document, ("inhibit", index))
             self._inhibit.append(inhibit)
+        for index, gate in enumerate(file.gate):
+            if any(gate.name == other.name for other in file.gate[:index]):
+                self._say(document.where(("gate", index, "name")), f"gate {gate.name!r} is defined twice")
+            self._add_gate(namespace, document, index, gate)
+
+    def _add_gate(self, namespace: str, document: Document, index: int, gate: GateSpec) -> None:
+        """Take a gate in; a later file's replaces that of the same name, as with ladders."""
+        own = tuple(
+            word if not namespace or "/" in word or word in SEVERITIES else f"{namespace}/{word}"
+            for word in gate.forbid
+        )
+        self._gates[gate.name] = gate.model_copy(update={"forbid": own})
+        self._gate_packs[gate.name] = namespace
+        self._origins = {at: place for at, place in self._origins.items() if at[0] != f"gates.{gate.name}"}
+        self._remember(f"gates.{gate.name}", document, ("gate", index))
 
     def _add_rule(self, namespace: str, document: Document, index: int, table: RuleSpec) -> None:
         name = f"{namespace}/{table.name}" if namespace else table.name
@@ -245,8 +275,11 @@ class _Merge:
             self._limits,
             tuple(self._inhibit),
             self._origins,
+            self._gates,
+            self._gate_packs,
         )
         self._problems += check(merged, known)
+        self._problems += check_gates(merged, known)
         return merged
 
     def _say(self, where: str, what: str, hint: str = "") -> None:

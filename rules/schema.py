@@ -31,6 +31,7 @@ Unit = Literal["points", "steps", "seconds", "checkpoints"]
 Setting: TypeAlias = bool | int | float | str
 
 NAME = r"^[a-z][a-z0-9_]*$"
+GATE_NAME = r"^[a-z][a-z0-9_-]*$"
 
 TIME = r"^\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)\s*$"
 _SPAN = re.compile(TIME.replace("(ms", "(points?|steps?|checkpoints?|ms"))
@@ -270,6 +271,51 @@ class InhibitSpec(Strict):
     equal: tuple[Literal["run"], ...] = ("run",)
 
 
+class RequirementSpec(Strict):
+    """One thing a gate asks of a run."""
+
+    expr: Annotated[
+        str, Field(description="a condition, in the language of docs/rules.md; it has to be True")
+    ]
+    early_fail: Annotated[
+        bool, Field(description="once it is False, at whatever step, the gate has failed for certain")
+    ] = False
+    why: Annotated[str, Field(description="what it is asked for")] = ""
+
+
+def _requirement(value: object) -> object:
+    return {"expr": value} if isinstance(value, str) else value
+
+
+class GateSpec(Strict):
+    """What a run has to show by a certain step: pass, fail or inconclusive."""
+
+    name: Annotated[str, StringConstraints(pattern=GATE_NAME)]
+    at: Annotated[
+        SpanField,
+        Field(description="when it is judged: run steps, or a time since the run's first point"),
+    ]
+    needs: Annotated[
+        tuple[str, ...], Field(description="gates that the same run has to have passed before")
+    ] = ()
+    forbid: Annotated[
+        tuple[str, ...],
+        Field(description="severities, and names of rules: one that fires up to `at` fails the gate at once"),
+    ] = ("critical", "fatal")
+    let: dict[Name, str] = Field(default_factory=dict, description="names for expressions, for `require`")
+    require: Annotated[
+        tuple[
+            Annotated[
+                RequirementSpec,
+                BeforeValidator(_requirement, json_schema_input_type=str | RequirementSpec),
+            ],
+            ...,
+        ],
+        Field(description="conditions that have to be True at `at`; unknown is not True"),
+    ] = ()
+    why: Annotated[str, Field(description="what the gate is for")] = ""
+
+
 class _Disable(Strict):
     rules: tuple[str, ...] = ()
 
@@ -294,6 +340,7 @@ class RuleFile(Strict):
     remedies: dict[Name, RemedySpec] = Field(default_factory=dict)
     limits: LimitsSpec | None = None
     inhibit: tuple[InhibitSpec, ...] = ()
+    gate: tuple[GateSpec, ...] = ()
 
 
 _M = TypeVar("_M", bound=BaseModel)
@@ -342,7 +389,8 @@ def _problem(error: ErrorDetails, model: type[BaseModel], document: Document, pr
         case "missing":
             return Problem(where, f"{name}: this key is required")
         case "string_pattern_mismatch":
-            what = f"{error['input']!r} is no name; use small letters, digits and _, beginning with a letter"
+            marks = ", _ and -" if context.get("pattern") == GATE_NAME else " and _"
+            what = f"{error['input']!r} is no name; use small letters, digits{marks}, beginning with a letter"
             return Problem(where, f"{name}: {what}")
         case "literal_error":
             known = re.findall(r"'([^']*)'", str(context.get("expected", "")))
@@ -374,12 +422,12 @@ _SAID = {
 
 def _spoken(document: Document, path: Path) -> str:
     """Name a place as a person would: `rule actor_q_high.for`, not `rule.3.for`."""
-    if len(path) < 2 or path[0] != "rule" or not isinstance(path[1], int):
+    if len(path) < 2 or path[0] not in ("rule", "gate") or not isinstance(path[1], int):
         return ".".join(str(part) for part in path)
-    table = document.data["rule"][path[1]]
+    table = document.data[str(path[0])][path[1]]
     name = table.get("name") if isinstance(table, Mapping) else None
     shown = name if isinstance(name, str) else f"number {path[1] + 1}"
-    return ".".join((f"rule {shown}", *(str(part) for part in path[2:])))
+    return ".".join((f"{path[0]} {shown}", *(str(part) for part in path[2:])))
 
 
 def _fields_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
