@@ -1,42 +1,28 @@
-"""Scenarios: series written down in a few characters, and what the rules are to make of them.
+"""Scenario files: what happens to a run, and what the rules are to make of it. Read and checked here.
 
-A rule is data, so its test is data too: `1x3 50x8 _ nan` is a series, and `fires_at = 1400` is what is
-expected. A scenario runs through the same watch as a live run and a replay: what it shows, a run would see.
+A rule is data, so its test is data too. Nothing is judged here: a case is played by the very code that judges
+live runs and replays, and what came is compared in `rules.expectations`.
 """
 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
-from rules import packs
+from rules import generators, packs
 from rules.alert import AlertState
-from rules.compile import CompiledRule
-from rules.evaluate import TICK_GAP, Program, compile_rules
+from rules.evaluate import Program, compile_rules
 from rules.merge import RuleSet, merge
-from rules.schema import Severity, Strict, validate
+from rules.notation import Values, expand, seeds, span
+from rules.schema import Setting, Severity, SpanField, Strict, Verb, validate
 from rules.series import Sample
-from rules.source import Document, Problem, RuleErrors, nearest, parse
-from rules.watch import Observation, RunWatch
-
-MAX_POINTS = 100_000
-"""Longest series that one line may stand for."""
+from rules.source import Document, Path, Problem, RuleErrors, nearest, parse
 
 BETWEEN_POINTS = 10.0
 """Seconds between two points of an axis that gives no wall times."""
-
-TOLERANCE = 1e-3
-"""How far a `value` may lie from what is written, relative to it: figures are written with a few digits."""
-
-_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
-_RANGE = re.compile(rf"(?P<start>{_NUMBER})(?P<step>[+-](?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)?x(?P<more>\d+)")
-_GAP = re.compile(r"_(?:x(?P<count>\d+))?")
-_WORDS = {"nan": math.nan, "inf": math.inf, "+inf": math.inf, "-inf": -math.inf}
-_SEVERITIES: tuple[Severity, ...] = ("info", "warning", "critical", "fatal")
-
-Values = list[float | None]
 
 
 class Axis(Strict):
@@ -54,20 +40,55 @@ class Rewind(Strict):
     to_step: int
 
 
+class Deed(Strict):
+    """One action that a ladder is to ask for. What is not given may be anything.
+
+    Attributes:
+        do: what. to_step: a rollback's target, in run steps. set, reinit: its remedy.
+        withheld: it was due and is not taken; the reason holds this text.
+    """
+
+    do: Verb
+    to_step: int | None = None
+    set: dict[str, Setting] | None = None
+    reinit: tuple[str, ...] | None = None
+    withheld: str | None = None
+
+
+class Bounds(Strict):
+    """How often, at least and at most."""
+
+    min: float = 0
+    max: float = math.inf
+
+
+class Rate(Strict):
+    """How many firings in 100 000 points of the longest series, over all seeds, by rules of `severity` and
+    above.
+    """
+
+    max: float
+    severity: Severity = "info"
+
+
 class Expect(Strict):
     """What one rule is to do. Steps are on the axis of the rule's own series.
 
     Attributes:
         rule: a rule, or one instance of an `each` rule (`generic/nonfinite[train/loss]`); without brackets,
-            any instance.
-        fires_at, fires_by: the step at which it first fires, exactly or at the latest.
+            any instance. Left out, `actions` are those of all rules.
+        fires: it fires at all. fires_at, fires_by: the step at which it first fires, exactly or at the
+            latest.
         never: it does not fire. times: how often it fires.
         onset, value, message: of the first firing; the message holds this text.
         before: a rule that fires later than this one in wall time, or never.
-        state: how the alert stands in the end. reason: why it last changed its state.
+        state: how the alert stands in the end, or at the step `at`. reason: why it last changed its state.
+        actions: what its ladder asks for, in order; what was withheld counts only where one of them says so.
+        runs: in how many of the seeds all this holds; without it, in each.
     """
 
-    rule: str
+    rule: str = ""
+    fires: bool = False
     fires_at: int | None = None
     fires_by: int | None = None
     never: bool = False
@@ -77,49 +98,57 @@ class Expect(Strict):
     message: str | None = None
     before: str | None = None
     state: AlertState | None = None
+    at: int | None = None
     reason: str | None = None
+    actions: tuple[Deed, ...] | None = None
+    runs: Bounds | None = None
 
 
 class Case(Axis):
-    """One test of a scenario file.
+    """One test of a scenario file: `series` written down, the points of event files, or a generated run.
 
     Attributes:
         axis: further series with steps and wall times of their own, such as episodes.
-        until: wall time to which silence is judged, after the last point.
+        source: an event file or a run's folder, from the scenario's own folder.
+        gen: a generated run, such as `cheetah(seed=3, n=2000)`. seeds: those it is run with, such as `0-19`.
+        tags: which tags of the source or the generated run are taken, by patterns; all where there is none.
+        rename: the tag that one of theirs goes by.
+        only_steps: run steps that are taken of them, such as `0-1500`.
+        until: wall time of the end: later points are left out, and silence is judged up to it.
+        silence: how long silence is judged after the last point.
+        rewind: new attempts. rewind_at: run steps that new attempts go on from, where `steps` go back.
+        checkpoints: run steps of good checkpoints, written like the values; without it a rollback's target is
+            open.
         quiet: no rule of this severity or a higher one fires.
+        expect_false_alarms_per_1e5: how many firings a generated run may have.
     """
 
     name: str
     axis: tuple[Axis, ...] = ()
-    rewind: tuple[Rewind, ...] = ()
+    source: str | None = None
+    gen: str | None = None
+    seeds: str | None = None
+    tags: tuple[str, ...] = ()
+    rename: dict[str, str] = {}  # noqa: RUF012  # a model's default is copied for each instance
+    only_steps: str | None = None
     until: float | None = None
+    silence: SpanField | None = None
+    rewind: tuple[Rewind, ...] = ()
+    rewind_at: tuple[int, ...] = ()
+    checkpoints: str | None = None
     quiet: Severity | None = None
+    expect_false_alarms_per_1e5: Rate | None = None
     expect: tuple[Expect, ...] = ()
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether its points are not written down in the file itself."""
+        return self.source is not None or self.gen is not None
 
 
 class _File(Strict):
     include: tuple[str, ...] = ()
     test: tuple[Case, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Firing:
-    """One time an alert began to fire."""
-
-    step: int
-    wall: float
-    onset: int | None
-    value: float | None
-    message: str
-
-
-@dataclass(slots=True)
-class Story:
-    """What became of one alert."""
-
-    firings: list[Firing] = field(default_factory=list)
-    state: AlertState = AlertState.INACTIVE
-    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,53 +164,6 @@ class Scenario:
     program: Program
     cases: tuple[Case, ...]
 
-    def failures(self, number: int) -> list[str]:
-        """Run one case; return what did not come as expected, a sentence each."""
-        stories = play(self.cases[number], self.program, self.rules)
-        return list(_compare(self.cases[number], stories, {r.spec.name: r for r in self.program.rules}))
-
-    def report(self) -> list[str]:
-        """Run every case; return its failures with their places."""
-        return [
-            f"{self.document.where(('test', number))}: {case.name!r}: {failure}"
-            for number, case in enumerate(self.cases)
-            for failure in self.failures(number)
-        ]
-
-
-def expand(notation: str) -> Values:
-    """Read a series: `2.5`, `nan`, `inf`, `_` for no point, `_x3` for three of them, `1x3` for 1 and three
-    more, `1+2x3` for 1 3 5 7, `1-2x3` for 1 -1 -3 -5. As promtool has it.
-
-    Raises:
-        ValueError: a word is none of these, or there are too many points.
-    """
-    values: Values = []
-    for word in notation.split():
-        values += _word(word)
-        if len(values) > MAX_POINTS:
-            raise ValueError(f"more than {MAX_POINTS} points")
-    return values
-
-
-def _word(word: str) -> Values:
-    if word in _WORDS:
-        return [_WORDS[word]]
-    if gap := _GAP.fullmatch(word):
-        return [None] * _count(gap["count"] or "1")
-    if found := _RANGE.fullmatch(word):
-        start, step = float(found["start"]), float(found["step"] or 0)
-        return [start + step * n for n in range(_count(found["more"]) + 1)]
-    if re.fullmatch(_NUMBER, word):
-        return [float(word)]
-    raise ValueError(f'{word!r} is no value; write "2.5", "nan", "inf", "_", "_x3", "1x3" or "1+2x3"')
-
-
-def _count(digits: str) -> int:
-    if len(digits) > len(str(MAX_POINTS)) or int(digits) > MAX_POINTS:
-        raise ValueError(f"more than {MAX_POINTS} points")
-    return int(digits)
-
 
 def load(text: str, file: str, read: Callable[[str], str]) -> Scenario:
     """Read a scenario file: `include`, `[[test]]`, and whatever a rule file may hold.
@@ -196,7 +178,7 @@ def load(text: str, file: str, read: Callable[[str], str]) -> Scenario:
     document = parse(text, file)
     own = {key: value for key, value in document.data.items() if key in _File.model_fields}
     rest = {key: value for key, value in document.data.items() if key not in own}
-    model, problems = validate(_File, own, document)
+    model, problems = validate(_File, _spelled_out(own), document)
     documents: list[tuple[str, Document]] = []
     named = document.data.get("include")
     for item in model.include if model else named if isinstance(named, list) else ():
@@ -209,15 +191,44 @@ def load(text: str, file: str, read: Callable[[str], str]) -> Scenario:
     documents.append(("", Document(file, rest, document.positions)))
     rules, found = merge(documents)
     problems += found
+    program: Program | None = None
     try:
         program = compile_rules(rules)
     except RuleErrors as error:
-        raise RuleErrors([*problems, *error.problems]) from error
+        problems += error.problems
     if model is not None:
-        problems += _faults(model, document, {rule.spec.name for rule in program.rules})
-    if problems or model is None:
+        problems += _faults(model, document, {rule.name for rule in rules.rules})
+    if problems or model is None or program is None:
         raise RuleErrors(problems)
     return Scenario(document, rules, program, model.test)
+
+
+def _spelled_out(own: Mapping[str, Any]) -> dict[str, Any]:
+    """Write short forms out: `"notify"` as `{ do = "notify" }`, `rewind_at = 1500` as a list."""
+    tests = own.get("test")
+    if not isinstance(tests, list):
+        return dict(own)
+    return {**own, "test": [_test_spelled_out(test) for test in tests]}
+
+
+def _test_spelled_out(test: object) -> object:
+    if not isinstance(test, dict):
+        return test
+    test = dict(test)
+    at = test.get("rewind_at")
+    if isinstance(at, int):
+        test["rewind_at"] = [at]
+    expects = test.get("expect")
+    if isinstance(expects, list):
+        test["expect"] = [_expect_spelled_out(expect) for expect in expects]
+    return test
+
+
+def _expect_spelled_out(expect: object) -> object:
+    if not isinstance(expect, dict) or not isinstance(expect.get("actions"), list):
+        return expect
+    deeds = [{"do": deed} if isinstance(deed, str) else deed for deed in expect["actions"]]
+    return {**expect, "actions": deeds}
 
 
 def _included(
@@ -232,76 +243,132 @@ def _included(
     return [(namespace, document) for namespace, document in found if document.file not in have]
 
 
-def _faults(file: _File, document: Document, rules: set[str]) -> Iterator[Problem]:
+# What only a whole case can be wrong about
+
+
+def _faults(file: _File, document: Document, rules: Collection[str]) -> Iterator[Problem]:
     for number, case in enumerate(file.test):
-        path = ("test", number)
-        for index, axis in enumerate((case, *case.axis)):
-            place = path if index == 0 else (*path, "axis", index - 1)
+        for place, what, hint in (*_points_faults(case), *_expect_faults(case, rules)):
+            yield Problem(document.where(("test", number, *place)), f"test {case.name!r}: {what}", hint)
+
+
+_Fault = tuple[Path, str, str]
+
+
+def _points_faults(case: Case) -> Iterator[_Fault]:
+    well = True
+    for index, axis in enumerate((case, *case.axis)):
+        try:
+            points(axis)
+        except ValueError as error:
+            well = False
+            yield () if index == 0 else ("axis", index - 1), str(error), ""
+    for key, read in _READ.items():
+        text = getattr(case, key)
+        if text is not None:
             try:
-                _points(axis)
+                read(text)
             except ValueError as error:
-                yield Problem(document.where(place), f"test {case.name!r}: {error}")
-        for index, expect in enumerate(case.expect):
-            for name in (expect.rule, expect.before):
-                if name is not None and name.partition("[")[0] not in rules:
-                    where = document.where((*path, "expect", index, "rule"))
-                    yield Problem(where, f"test {case.name!r}: no rule {name!r}", nearest(name, rules))
+                yield (key,), f"{key}: {error}", ""
+    yield from _origin_faults(case)
+    if case.silence is not None and case.silence.unit != "seconds":
+        yield ("silence",), "silence is a time", 'write "30s", "10m" or "1h"'
+    if well:
+        try:
+            rewinds(case)
+        except ValueError as error:
+            yield ("rewind_at",), str(error), ""
 
 
-def play(case: Case, program: Program, rules: RuleSet) -> dict[str, Story]:
-    """Let a case happen; return what became of every alert it touched, by key."""
-    watch = RunWatch(program, rules.ladders)
-    stories: dict[str, Story] = {}
-    seen: list[Sample] = []
-    rewinds = sorted(case.rewind, key=lambda rewind: rewind.wall)
-    last = -math.inf
-    for batch in samples(case):
-        if batch[0][2] - last > TICK_GAP:
-            _note(watch, watch.flush(), stories)  # as live, where nothing is waited for longer than that
-        while rewinds and batch[0][2] >= rewinds[0].wall:
-            seen = _rewind(watch, rewinds.pop(0), seen, stories)
-        _note(watch, watch.observe(batch), stories)
-        seen += batch
-        last = batch[-1][2]
-    _note(watch, watch.flush(), stories)
-    for rewind in rewinds:
-        seen = _rewind(watch, rewind, seen, stories)
-    if case.until is not None:
-        _note(watch, watch.advance_to(case.until), stories)
-    for key, alert in watch.alerts.items():
-        stories.setdefault(key, Story()).state = alert.state
-    return stories
+def _origin_faults(case: Case) -> Iterator[_Fault]:
+    origins = {"series": bool(case.series or case.axis), "source": case.source is not None}
+    origins["gen"] = case.gen is not None
+    given = [key for key, there in origins.items() if there]
+    if len(given) > 1:
+        yield (given[1],), f"its points come from {' and '.join(given)}", "give one of them"
+    if case.seeds is not None and case.gen is None:
+        yield ("seeds",), "seeds are for a generated run", 'give gen = "cheetah(n=2000)"'
+    for key in ("tags", "rename", "only_steps"):
+        if getattr(case, key) and not case.is_recorded:
+            yield (key,), f"{key} is for points that come from `source` or `gen`", ""
 
 
-def _rewind(watch: RunWatch, rewind: Rewind, seen: list[Sample], stories: dict[str, Story]) -> list[Sample]:
-    """Begin a new attempt, as a session that starts at an earlier step does; return what stays valid."""
-    _note(watch, watch.flush(), stories)
-    until = watch.wall_at(rewind.to_step)
-    kept = seen if until is None else [sample for sample in seen if sample[2] <= until]
-    _note(watch, watch.rewind(rewind.to_step, rewind.wall, [(0, kept)]), stories)
-    return kept
+def _expect_faults(case: Case, rules: Collection[str]) -> Iterator[_Fault]:
+    if not case.expect and case.quiet is None and case.expect_false_alarms_per_1e5 is None:
+        yield (), "it expects nothing", "give [[test.expect]], quiet or expect_false_alarms_per_1e5"
+    for index, expect in enumerate(case.expect):
+        place: Path = ("expect", index)
+        for key, name in (("rule", expect.rule), ("before", expect.before or "")):
+            if name and name.partition("[")[0] not in rules:
+                yield (*place, key), f"no rule {name!r}", nearest(name, rules)
+        given = expect.model_fields_set - {"rule", "at", "runs"}
+        if not given:
+            yield place, "it expects nothing of the rule", "give fires_at, never, state or the like"
+        if not expect.rule and given - {"actions"}:
+            yield place, "rule: this key is required", "only actions can be expected of all rules together"
+        if expect.at is not None and expect.state is None:
+            yield (*place, "at"), "`at` is the step of a `state`", 'give state = "pending" or the like'
+        if expect.runs is not None and case.seeds is None:
+            yield (*place, "runs"), "`runs` counts seeds", 'give the test seeds = "0-19"'
 
 
-def _note(watch: RunWatch, observations: Iterable[Observation], stories: dict[str, Story]) -> None:
-    for observation in observations:
-        moved = observation.transition
-        if moved is None:
-            continue
-        story = stories.setdefault(observation.key, Story())
-        story.state, story.reason = moved.after, moved.reason
-        if moved.after is AlertState.FIRING:
-            onset = moved.onset.step if moved.onset else None
-            message = watch.message(observation.key)
-            story.firings.append(Firing(moved.at.step, moved.at.wall_time, onset, moved.value, message))
+_READ: Mapping[str, Callable[[str], object]] = {
+    "gen": generators.read,
+    "seeds": seeds,
+    "only_steps": span,
+    "checkpoints": lambda text: _whole("checkpoints", text),
+}
+
+
+def _whole(name: str, text: str) -> list[int]:
+    found = _expand(name, text)
+    known = [int(place) for place in found if place is not None and math.isfinite(place)]
+    if len(known) < len(found):
+        raise ValueError("every place must be a number")
+    return known
+
+
+# Points
 
 
 def samples(case: Case) -> list[list[Sample]]:
-    """Return the points of a case in the order of their wall times: one list for each place on an axis."""
-    batches = [batch for axis in (case, *case.axis) for batch in _points(axis)]
+    """Return the written points of a case in the order of their wall times: one list for each place on an
+    axis.
+    """
+    batches = [batch for axis in (case, *case.axis) for batch in points(axis)]
     return sorted(batches, key=lambda batch: batch[0][2])
 
 
-def _points(axis: Axis) -> list[list[Sample]]:
+def checkpoint_steps(case: Case) -> list[int] | None:
+    """Return the run steps at which the case has checkpoints; None where it says nothing of them."""
+    return None if case.checkpoints is None else _whole("checkpoints", case.checkpoints)
+
+
+def rewinds(case: Case) -> list[Rewind]:
+    """Return the new attempts of a case by wall time, the short form `rewind_at` spelled out.
+
+    Raises:
+        ValueError: `rewind_at` has other than one step for each place at which `steps` go back.
+    """
+    if not case.rewind_at:
+        return sorted(case.rewind, key=lambda rewind: rewind.wall)
+    found = [] if case.is_recorded else points(case)
+    back = [late[0][2] for early, late in pairwise(found) if late[0][1] < early[0][1]]
+    if len(back) != len(case.rewind_at):
+        raise ValueError(
+            f"rewind_at has {len(case.rewind_at)} steps, and `steps` go back {len(back)} times; "
+            "use [[test.rewind]] with wall and to_step where they do not"
+        )
+    short = [Rewind(wall=wall, to_step=step) for wall, step in zip(back, case.rewind_at, strict=True)]
+    return sorted((*case.rewind, *short), key=lambda rewind: rewind.wall)
+
+
+def points(axis: Axis) -> list[list[Sample]]:
+    """Return the points of one axis, a list for each place on it that has any.
+
+    Raises:
+        ValueError: a series or an axis is not written as it should be.
+    """
     series = {tag: _expand(tag, text) for tag, text in axis.series.items()}
     longest = max((len(values) for values in series.values()), default=0)
     steps = _places("steps", axis.steps, [float(n) for n in range(1, longest + 1)], longest)
@@ -332,75 +399,3 @@ def _places(name: str, text: str | None, usual: list[float], needed: int) -> lis
     if len(known) < needed:
         raise ValueError(f"{name}: {len(known)} places for {needed} points")
     return known
-
-
-def _compare(case: Case, stories: Mapping[str, Story], rules: Mapping[str, CompiledRule]) -> Iterator[str]:
-    for expect in case.expect:
-        found = _of(stories, expect.rule)
-        yield from (f"{expect.rule}: {failure}" for failure in _judge(expect, found))
-        if expect.before is not None:
-            yield from _order(expect, found.firings, _of(stories, expect.before).firings)
-    if case.quiet is not None:
-        least = _SEVERITIES.index(case.quiet)
-        for key, story in stories.items():
-            severity = rules[key.partition("[")[0]].spec.severity
-            if story.firings and _SEVERITIES.index(severity) >= least:
-                yield f"{key}: expected quiet; it {_told(story.firings)}"
-
-
-def _of(stories: Mapping[str, Story], rule: str) -> Story:
-    """Return one alert's story, or that of all instances of a rule as one."""
-    found = [story for key, story in stories.items() if rule in (key, key.partition("[")[0])]
-    if len(found) == 1:
-        return found[0]
-    firings = sorted((f for story in found for f in story.firings), key=lambda firing: firing.wall)
-    newest = found[-1] if found else Story()
-    return Story(firings, newest.state, newest.reason)
-
-
-def _judge(expect: Expect, story: Story) -> Iterator[str]:
-    fired = story.firings
-    first = fired[0] if fired else None
-    told = _told(fired)
-    if expect.never and fired:
-        yield f"expected never to fire; it {told}"
-    if expect.times is not None and len(fired) != expect.times:
-        yield f"expected to fire {expect.times} times; it {told}"
-    if expect.fires_at is not None and (first is None or first.step != expect.fires_at):
-        yield f"expected to fire at step {expect.fires_at}; it {told}"
-    if expect.fires_by is not None and (first is None or first.step > expect.fires_by):
-        yield f"expected to fire by step {expect.fires_by}; it {told}"
-    if expect.onset is not None and (first is None or first.onset != expect.onset):
-        yield f"expected its onset at step {expect.onset}; it {told}"
-    if expect.value is not None and not (first is not None and _is_near(first.value, expect.value)):
-        yield f"expected the value {expect.value:g}; it {told}"
-    if expect.message is not None and not (first is not None and expect.message in first.message):
-        yield f"expected a message with {expect.message!r}; it {told}"
-    if expect.state is not None and story.state is not expect.state:
-        reason = story.reason or "it never began"
-        yield f"expected to end {expect.state.value}; it is {story.state.value} ({reason})"
-    if expect.reason is not None and expect.reason not in story.reason:
-        yield f"expected the reason {expect.reason!r}; it was {story.reason!r}"
-
-
-def _order(expect: Expect, fired: Sequence[Firing], other: Sequence[Firing]) -> Iterator[str]:
-    if not fired or (other and other[0].wall <= fired[0].wall):
-        others = f"{expect.before} {_told(other)}"
-        yield f"{expect.rule}: expected to fire before {expect.before}; it {_told(fired)}, {others}"
-
-
-def _told(firings: Sequence[Firing]) -> str:
-    if not firings:
-        return "did not fire"
-    first = firings[0]
-    value = "" if first.value is None else f", value {first.value:.6g}"
-    often = "" if len(firings) == 1 else f", {len(firings)} times in all"
-    return f"first fired at step {first.step} (wall {first.wall:g}{value}, {first.message!r}){often}"
-
-
-def _is_near(found: float | None, wanted: float) -> bool:
-    if found is None:
-        return False
-    if math.isnan(wanted):
-        return math.isnan(found)
-    return math.isclose(found, wanted, rel_tol=TOLERANCE, abs_tol=1e-12)

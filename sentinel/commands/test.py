@@ -22,6 +22,7 @@ def add(commands: Commands) -> None:
 
 def test(options: argparse.Namespace) -> int:
     """Run every case; 1 if one failed."""
+    from sentinel.clock import SystemClock
     from sentinel.scenarios import run_scenarios
 
-    return run_scenarios(options.paths, sys.stdout)
+    return run_scenarios(options.paths, sys.stdout, SystemClock())
