@@ -361,12 +361,15 @@ class Evaluator:
 
     def explain(self, key: str, now: float) -> Part:
         """Take a rule's condition apart as of `now` (wall time, seconds)."""
-        instance = self._instances[key]
-        self._builder.driver = instance.driver
-        scene = Scene(self._names, self._builder, self.program.metrics, instance.tag, instance.captures)
-        part = explain(instance.rule.expr, scene, now)
+        part = explain(self._instances[key].rule.expr, self.scene(key), now)
         self._builder.attached.clear()
         return part
+
+    def scene(self, key: str) -> Scene:
+        """Where a rule stands: this run's names and windows, to look into; they are the rule's own."""
+        instance = self._instances[key]
+        self._builder.driver = instance.driver
+        return Scene(self._names, self._builder, self.program.metrics, instance.tag, instance.captures)
 
     def driver(self, key: str) -> str:
         """The tag on whose axis a rule's steps are; `step_any` where it goes by the run as a whole."""

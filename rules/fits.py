@@ -151,21 +151,39 @@ def trend(values: Sequence[float], *, direction: int, by: float) -> bool:
         direction: 1 or -1.
         by: the least relative change of the last block's mean against the first's.
     """
+    means, slope, error = _block_line(values)
+    slope, first, last = direction * slope, direction * means[0], direction * means[-1]
+    if not slope > 0 or slope <= T_CRITICAL * error:
+        return False
+    return by == 0 or last - first >= by * abs(first)
+
+
+def trend_t(values: Sequence[float]) -> float:
+    """Student's t of the line through six block means, which `trend` holds against T_CRITICAL.
+
+    Infinite where the means lie on a line exactly, 0 where they are all the same, NaN of fewer than six
+    points.
+    """
+    if len(values) < BLOCKS:
+        return NAN
+    _, slope, error = _block_line(values)
+    if error == 0:
+        return math.copysign(INF, slope) if slope else 0.0
+    return slope / error
+
+
+def _block_line(values: Sequence[float]) -> tuple[list[float], float, float]:
+    """The means of six blocks of neighbouring points; slope and standard error of the line through them."""
     n = len(values)
     edges = [n * block // BLOCKS for block in range(BLOCKS + 1)]
-    means = [direction * (sum(values[a:b]) / (b - a)) for a, b in pairwise(edges)]
+    means = [sum(values[a:b]) / (b - a) for a, b in pairwise(edges)]
     xs = (-2.5, -1.5, -0.5, 0.5, 1.5, 2.5)
     centre = sum(means) / BLOCKS
     ys = [value - centre for value in means]
     slope = sum(map(mul, xs, ys)) / 17.5
-    if not slope > 0:
-        return False
     rest = [y - slope * x for x, y in zip(xs, ys, strict=True)]
     residual = sum(map(mul, rest, rest))
-    error = math.sqrt(residual / (BLOCKS - 2) / 17.5)
-    if slope <= T_CRITICAL * error:
-        return False
-    return by == 0 or means[-1] - means[0] >= by * abs(means[0])
+    return means, slope, math.sqrt(residual / (BLOCKS - 2) / 17.5)
 
 
 def theil_sen(steps: Sequence[float], values: Sequence[float]) -> float:
