@@ -125,7 +125,7 @@ def duplicates_then_lead(rng: random.Random, setting: Setting) -> Trace:
         trace.series[tag] = [
             twin for step, wall, v in points for twin in ((step, wall, v), (step, wall + 2e-3, v))
         ]
-    return trace
+    return _relabelled(trace, lambda at: Place(at.step, at.wall, 2 * at.point))
 
 
 def episode_axis_lead(rng: random.Random, setting: Setting) -> Trace:
@@ -134,10 +134,7 @@ def episode_axis_lead(rng: random.Random, setting: Setting) -> Trace:
     for tag, points in trace.series.items():
         if not tag.startswith("train/episode"):
             trace.series[tag] = [(index + 1, wall, v) for index, (_, wall, v) in enumerate(points)]
-    for name in ("onset", "harm"):
-        place = getattr(trace, name)
-        setattr(trace, name, Place(place.point + 1, place.wall, place.point))
-    return trace
+    return _relabelled(trace, lambda at: Place(at.point + 1, at.wall, at.point))
 
 
 def renamed_then_lead(rng: random.Random, setting: Setting) -> Trace:
@@ -161,10 +158,13 @@ def _rewall(series: Series, move: Callable[[float], float]) -> None:
 
 
 def _moved(trace: Trace, steps: int, seconds: float) -> Trace:
+    return _relabelled(trace, lambda at: Place(at.step + steps, at.wall + seconds, at.point))
+
+
+def _relabelled(trace: Trace, move: Callable[[Place], Place]) -> Trace:
     assert trace.onset is not None, "a fault has one"
-    assert trace.harm is not None, "and the other"
-    for name, place in (("onset", trace.onset), ("harm", trace.harm)):
-        setattr(trace, name, Place(place.step + steps, place.wall + seconds, place.point))
+    trace.onset = move(trace.onset)
+    trace.harm = move(trace.harm) if trace.harm is not None else None
     return trace
 
 

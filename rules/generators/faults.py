@@ -54,8 +54,9 @@ def incident(anchors: tuple[float, ...], rng: random.Random, setting: Setting) -
         ACTOR_LOSS: axis.zip([-value for value in actor]),
         ACTOR_GRADIENT: axis.zip(drawn(INCIDENT_GRADIENT)),
     }
-    harm = next((index for index, place in enumerate(places) if _between(anchors, place) > 50), points - 1)
-    return Trace(series, axis.place(0), axis.place(harm), points=points)
+    harm = next((index for index, place in enumerate(places) if _between(anchors, place) > 50), None)
+    reached = None if harm is None else axis.place(harm)
+    return Trace(series, axis.place(0), reached, points=points)
 
 
 def actor_leads(rng: random.Random, setting: Setting) -> Trace:
@@ -84,13 +85,14 @@ def _explosion(rng: random.Random, setting: Setting, doubling: float, *, togethe
         for step in axis.steps
     ]
     if together:
-        level = [value * by for value, by in zip(level, times, strict=True)]
-        series = learning.joint(rng, axis, level, lead)
+        exploding = [value * by for value, by in zip(level, times, strict=True)]
+        series = learning.joint(rng, axis, exploding, lead, healthy=level)
     else:
         lead = [(1 + ahead) * by - 1 for ahead, by in zip(lead, times, strict=True)]
         series = learning.joint(rng, axis, level, lead)
-    harm = next((index for index, by in enumerate(times) if by >= 10), setting.n - 1)
-    return Trace(series, axis.place(begin), axis.place(harm), points=setting.n)
+    harm = next((index for index, by in enumerate(times) if by >= 10), None)
+    reached = None if harm is None else axis.place(harm)
+    return Trace(series, axis.place(begin), reached, points=setting.n)
 
 
 def gradient_vanishes(rng: random.Random, setting: Setting) -> Trace:
@@ -250,7 +252,8 @@ def _policy(
 def _with_onset(trace: Trace, tag: str, begin: int, harm_after: int) -> Trace:
     points = trace.series[tag]
     axis = Clock([step for step, _, _ in points], [wall for _, wall, _ in points])
-    trace.onset, trace.harm = axis.place(begin), axis.place(begin + harm_after)
+    trace.onset = axis.place(begin)
+    trace.harm = axis.place(begin + harm_after) if begin + harm_after < len(points) else None
     return trace
 
 

@@ -1,4 +1,4 @@
-"""Healthy TD3 and DDPG runs: eight shapes that a value curve takes while nothing is wrong.
+"""Healthy TD3 and DDPG runs: nine shapes that a value curve takes while nothing is wrong.
 
 The actor's Q and the critics' are drawn together: what sets sick runs apart is a relation between the two, so
 series drawn apart would say nothing. Levels are functions of the step, noise comes with the point. The shapes
@@ -95,8 +95,18 @@ def earlylead(rng: random.Random, steps: Sequence[int]) -> tuple[list[float], li
     return [top * -math.expm1(-step / scale) for step in steps], lead
 
 
+def crossing(rng: random.Random, steps: Sequence[int]) -> tuple[list[float], list[float]]:
+    """From costs to gains: -100 to -5 at first, 5 to 100 in the end, and through zero, where ratios fail."""
+    low, high, scale = rng.uniform(-100, -5), rng.uniform(5, 100), rng.uniform(2e3, 30e3)
+    sunk = rng.uniform(200, 2e3)
+    return [
+        low * -math.expm1(-step / sunk) + (high - low) * -math.expm1(-((step / scale) ** 2)) for step in steps
+    ], _lead(rng, steps, 0.02, 0.2)
+
+
 SHAPES: dict[str, Shape] = {
-    shape.__name__: shape for shape in (cheetah, hopper, negative, sparse, bursty, dqn, warmup, earlylead)
+    shape.__name__: shape
+    for shape in (cheetah, hopper, negative, sparse, bursty, dqn, warmup, earlylead, crossing)
 }
 
 
@@ -107,13 +117,23 @@ def run(shape: Shape, rng: random.Random, setting: Setting) -> Trace:
     return Trace(joint(rng, axis, level, lead), points=setting.n)
 
 
-def joint(rng: random.Random, axis: Clock, level: Sequence[float], lead: Sequence[float]) -> Series:
-    """Lay noise over a level and a lead, and add the losses, gradients and episodes that go with them."""
+def joint(
+    rng: random.Random,
+    axis: Clock,
+    level: Sequence[float],
+    lead: Sequence[float],
+    healthy: Sequence[float] | None = None,
+) -> Series:
+    """Lay noise over a level and a lead, and add the losses, gradients and episodes that go with them.
+
+    Rewards and episodes go by the `healthy` level where the critics' own has left it.
+    """
     n = len(axis.steps)
     gauss = rng.gauss
     shared = list(autoregressive(rng, n, 0.6, 0.04))  # one minibatch is dear, another cheap, to all alike
     apart = math.exp(rng.uniform(math.log(0.002), math.log(0.1)))  # and what one network sees of it alone
-    peak = max(abs(value) for value in level)
+    task = level if healthy is None else healthy
+    peak = max(abs(value) for value in task)
     floor = [0.02 + 0.0005 * peak + apart * abs(value) for value in level]
     critic = [value * (1 + s) + f * gauss(0, 1) for value, s, f in zip(level, shared, floor, strict=True)]
     first = [value + 0.1 * f * gauss(0, 1) for value, f in zip(critic, floor, strict=True)]
@@ -143,7 +163,7 @@ def joint(rng: random.Random, axis: Clock, level: Sequence[float], lead: Sequenc
             [critic_norm * math.exp(0.3 * gauss(0, 1)) for _ in axis.steps]
         ),
     }
-    lengths, rewards = _episodes(rng, axis, level)
+    lengths, rewards = _episodes(rng, axis, task)
     return series | {"train/episode_length": lengths, "train/episode_reward": rewards}
 
 
@@ -151,19 +171,19 @@ def _episodes(rng: random.Random, axis: Clock, level: Sequence[float]) -> tuple[
     """Draw episodes that grow longer and richer with the value; their axis is the episode's number."""
     low, high = min(level), max(level)
     span = max(high - low, 1e-9)
-    longest, worth = rng.uniform(200, 1000), rng.uniform(0.5, 3)
+    longest, worth, spread = rng.uniform(200, 1000), rng.uniform(0.5, 3), rng.uniform(0.1, 0.6)
     offset = 0.0 if high > 0 else -1.2  # where value is cost, reward is too
     lengths: list[Point] = []
     rewards: list[Point] = []
     index, number, due = 0, 0, 0.0
     while True:
-        due += longest * (0.3 + 0.7 * (level[index] - low) / span) * math.exp(0.25 * rng.gauss(0, 1))
+        due += longest * (0.3 + 0.7 * (level[index] - low) / span) * math.exp(spread * rng.gauss(0, 1))
         while index < len(axis.steps) - 1 and axis.steps[index] < due:
             index += 1
         if axis.steps[index] < due:
             return lengths, rewards
         skill = 0.3 + 0.7 * (level[index] - low) / span
-        length = longest * skill * math.exp(0.25 * rng.gauss(0, 1))
+        length = longest * skill * math.exp(spread * rng.gauss(0, 1))
         wall = axis.walls[index] - 1e-3  # an episode ends before the update that follows it is logged
         lengths.append((number, wall, float(round(length))))
         rewards.append((number, wall, longest * worth * (skill + offset) * math.exp(0.3 * rng.gauss(0, 1))))

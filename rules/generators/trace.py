@@ -46,7 +46,7 @@ class Trace:
     Attributes:
         series: (step, wall, value) by tag, each in the order in which it was logged.
         onset: where its fault begins, exact by construction; None for a healthy run.
-        harm: where the task is lost, at or after the onset; None for a healthy run.
+        harm: where the task is lost, at or after the onset; None if the run ends before.
         rewinds: where a session announces that it starts again.
         until: wall time to which silence lasts after the last point, if it is part of the fault.
         points: how often the driving series was logged.
@@ -98,8 +98,7 @@ class Clock:
     walls: list[float]
 
     def place(self, index: int) -> Place:
-        """Return the moment of the driver's point `index`, the last if there are fewer."""
-        index = min(index, len(self.steps) - 1)
+        """Return the moment of the driver's point `index`."""
         return Place(self.steps[index], self.walls[index], index)
 
     def zip(self, values: Sequence[float]) -> list[Point]:

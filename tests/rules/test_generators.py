@@ -56,13 +56,12 @@ def test_what_cannot_be_drawn_is_refused(text: str, said: str) -> None:
 @pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if not family.healthy])
 @pytest.mark.parametrize("severity", [1, 2, 3])
 def test_a_fault_begins_where_it_says(name: str, severity: int) -> None:
-    """The onset is a logged moment, the harm comes no earlier, and a graver fault is no later at its harm."""
+    """The onset is a logged moment, and the harm, if the run lives to see it, comes no earlier."""
     run = trace(f"{name}(seed=1, n=200, cadence=10, severity={severity})")
     assert run.onset is not None
-    assert run.harm is not None
     walls = {wall for points in run.series.values() for _, wall, _ in points}
     assert run.onset.wall in walls
-    assert run.harm.wall >= run.onset.wall
+    assert run.harm is None or run.harm.wall >= run.onset.wall
     assert 1 <= run.points <= 200
 
 
