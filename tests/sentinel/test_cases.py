@@ -9,6 +9,7 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 
 from rules.scenario import Scenario, load
 from rules.source import RuleErrors
+from sentinel.cases import courses
 from sentinel.scenarios import failures, load_scenario, load_tests, run_test
 from tests.sentinel.event_files import T0, record, scalar
 
@@ -202,3 +203,213 @@ def test_a_damaged_source_is_refused(tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(RuleErrors, match=r"case\.toml:15:1: .* at byte \d+"):
         recorded(tmp_path, f'source = "."\n{FIRES}')
+
+
+# Generated runs
+
+GEN = """
+[metrics]
+q = ["debug/actor_q_mean"]
+[[rule]]
+name = "high"
+expr = "q > 50"
+severity = "critical"
+[[rule]]
+name = "rising"
+expr = "q > 0"
+severity = "info"
+[[test]]
+name = "t"
+"""
+
+
+def generated(test: str) -> list[str]:
+    """What is told of a case on generated runs."""
+    return failures(load(GEN + test, "t.toml", str), 0)
+
+
+def test_a_generated_run_is_the_same_each_time() -> None:
+    """So that a test of it is one."""
+    case = load(f'{GEN}gen = "cheetah(seed=3, n=50)"\nquiet = "fatal"\n', "t.toml", str).cases[0]
+    first, second = (list(courses(case)) for _ in range(2))
+    assert first == second
+    assert first[0].points == 50
+    assert [course.label for course in first] == [""]
+
+
+def test_a_case_is_run_with_each_of_its_seeds() -> None:
+    """What is expected is expected of every one; the seeds that fail are named."""
+    run = 'gen = "actor_leads(n=60, severity=3)"\nseeds = "0-3"\n[[test.expect]]\nrule = "high"\n'
+    assert generated(f"{run}fires = true\n") == []
+    told = generated(f"{run}never = true\n")
+    assert len(told) == 1
+    assert told[0].startswith("seed 0, seed 1, seed 2, seed 3: high: expected never to fire; it first fired")
+
+
+def test_an_expectation_may_be_of_so_many_seeds() -> None:
+    """`runs` counts those in which it holds."""
+    run = (
+        'gen = "actor_leads(n=60, severity=3)"\nseeds = "0-3"\n[[test.expect]]\nrule = "high"\nnever = true\n'
+    )
+    assert generated(f"{run}runs = {{ max = 0 }}\n") == []
+    assert generated(f"{run}runs = {{ min = 1, max = 3 }}\n") == [
+        "high: expected so in 1 to 3 of 4 runs; it was in 0"
+    ]
+
+
+def test_false_alarms_are_counted_over_all_points() -> None:
+    """By rules of a severity and above; the longest series is what is counted."""
+    run = 'gen = "cheetah(n=500)"\nseeds = "0-1"\nexpect_false_alarms_per_1e5 = '
+    assert generated(f"{run}{{ max = 0, severity = 'fatal' }}\n") == []
+    told = generated(f"{run}{{ max = 0 }}\n")
+    assert len(told) == 1
+    assert told[0].startswith("expected at most 0 false alarms in 1e5 points; it was ")
+    assert "in 1000 points" in told[0]
+    assert "rising " in told[0]
+
+
+@pytest.mark.parametrize(
+    ("test", "told"),
+    [
+        ('gen = "chetah(n=50)"', "no generator 'chetah'; did you mean 'cheetah'?"),
+        ('gen = "cheetah(sed=1)"', "cheetah() has no argument 'sed'; did you mean 'seed'?"),
+        ('gen = "cheetah"\nseeds = "a"', "seeds: 'a' is no range"),
+        ('series = { q = "1" }\nseeds = "0-1"', "seeds are for a generated run"),
+        (
+            'gen = "cheetah"\n[[test.expect]]\nrule = "high"\nnever = true\nruns = { min = 1 }',
+            "`runs` counts",
+        ),
+    ],
+)
+def test_a_faulty_generator_is_refused(test: str, told: str) -> None:
+    """With the nearest family or argument."""
+    with pytest.raises(RuleErrors) as caught:
+        generated(f'quiet = "fatal"\n{test}\n')
+    assert told in str(caught.value)
+
+
+# Attempts, states, actions
+
+LADDER = """
+[metrics]
+q = ["q"]
+[[rule]]
+name = "high"
+expr = "q > 50"
+for = "2 points"
+severity = "critical"
+ladder = "back"
+[ladders.back]
+rungs = [
+  { do = ["notify", "checkpoint"] },
+  { do = ["rollback"], after = "1 points", max = 1, remedy = "calm", margin = "50 steps" },
+  { do = ["terminate"], when = "exhausted" },
+]
+[remedies.calm]
+tries = [{ set = { lr = "x0.1" }, reinit = ["actor"] }]
+[[test]]
+name = "t"
+steps = "100+100x7"
+series = { q = "1 1 1 60x4" }
+"""
+
+
+def climbed(test: str) -> list[str]:
+    """What is told of a case with a ladder."""
+    return failures(load(LADDER + test, "t.toml", str), 0)
+
+
+DONE = 'actions = ["notify", "checkpoint", { do = "rollback", to_step = %s }]\n'
+EXPECT = '[[test.expect]]\nrule = "high"\n'
+
+
+def test_a_state_may_be_expected_on_the_way() -> None:
+    """At a step, not only in the end."""
+    for step, state in ((300, "inactive"), (400, "pending"), (500, "firing"), (700, "firing")):
+        assert climbed(f'{EXPECT}state = "{state}"\nat = {step}\n') == []
+    assert climbed(f'{EXPECT}state = "firing"\nat = 400\n') == [
+        "high: expected to be firing at step 400; it is pending"
+    ]
+
+
+def test_what_the_ladder_asks_for_is_expected_in_its_order() -> None:
+    """Without checkpoints a rollback's target is open."""
+    assert climbed(f'{EXPECT}actions = ["notify", "checkpoint", "rollback"]\n') == []
+    assert climbed(f'{EXPECT}actions = ["notify", "rollback", "checkpoint"]\n') == [
+        "high: expected the actions notify, rollback, checkpoint; "
+        "it asked for notify at step 500, checkpoint at step 500, "
+        "rollback with lr = x0.1 and new actor at step 600"
+    ]
+
+
+def test_actions_of_all_rules_need_no_rule() -> None:
+    """What the run would see, whoever asks."""
+    assert climbed('[[test.expect]]\nactions = ["notify", "checkpoint", "rollback"]\n') == []
+
+
+@pytest.mark.parametrize(("checkpoints", "target"), [("100+100x7", 300), ("100 200", 200), ("360", None)])
+def test_a_rollback_goes_to_the_newest_good_checkpoint(checkpoints: str, target: int | None) -> None:
+    """Before the onset less the margin; where there is none, the rollback is withheld and says so."""
+    test = f'checkpoints = "{checkpoints}"\n{EXPECT}'
+    if target is not None:
+        assert climbed(test + DONE % target) == []
+        assert climbed(test + DONE % (target + 1)) != []
+    else:
+        withheld = '{ do = "rollback", withheld = "no good checkpoint" }'
+        assert climbed(f'{test}actions = ["notify", "checkpoint", {withheld}]\n') == []
+
+
+def test_a_remedy_is_expected_word_for_word() -> None:
+    """What it sets and what it makes anew."""
+    deed = '{ do = "rollback", set = { lr = "x0.1" }, reinit = ["actor"] }'
+    assert climbed(f'{EXPECT}actions = ["notify", "checkpoint", {deed}]\n') == []
+    other = deed.replace("x0.1", "x0.2")
+    assert "rollback with lr = x0.2" in climbed(f'{EXPECT}actions = ["notify", "checkpoint", {other}]\n')[0]
+
+
+def test_a_rewind_after_a_rollback_is_that_rollback() -> None:
+    """It is used up then: what comes next is the end."""
+    again = LADDER.replace("100+100x7", "100+100x5 400+100x5").replace("1 1 1 60x4", "1 1 1 60x2 60x5")
+    test = (
+        f'rewind_at = 300\ncheckpoints = "100+100x7"\n{EXPECT}times = 2\nactions = ["notify", "checkpoint", '
+    )
+    test += '{ do = "rollback", to_step = 300 }, "notify", "checkpoint", "terminate"]\n'
+    assert failures(load(again + test, "t.toml", str), 0) == []
+
+
+def test_a_rewind_may_be_told_by_its_step_alone() -> None:
+    """Where the steps go back; the same as its long form."""
+    axis = '[[test]]\nname = "t"\nsteps = "1+1x3 2+1x2"\nseries = { q = "1 2 60 60 1 1 1" }\n'
+    expect = '[[test.expect]]\nrule = "high"\nstate = "probation"\nat = 1\n'
+    for rewind in ("rewind_at = 1\n", "[[test.rewind]]\nwall = 50\nto_step = 1\n"):
+        assert said(f"{axis}{rewind}{expect}") == []
+    with pytest.raises(RuleErrors, match="rewind_at has 2 steps, and `steps` go back 1 times"):
+        said(f"{axis}rewind_at = [1, 1]\n{expect}")
+
+
+def test_silence_may_be_given_as_a_time() -> None:
+    """It is judged after the last point; `until` says the same as a wall time."""
+    rule = '[[rule]]\nname = "quiet"\nexpr = "stale(q, time=\'1m\')"\n'
+    test = f'{rule}{TEST}rule = "quiet"\nfires = true\n'
+    assert said(test) != []
+    assert said(test.replace("[[test.expect]]", 'silence = "3m"\n[[test.expect]]')) == []
+    assert said(test.replace("[[test.expect]]", "until = 240\n[[test.expect]]")) == []
+    with pytest.raises(RuleErrors, match="silence is a time"):
+        said(test.replace("[[test.expect]]", 'silence = "3 steps"\n[[test.expect]]'))
+
+
+@pytest.mark.parametrize(
+    ("expect", "told"),
+    [
+        ('rule = "high"', "it expects nothing of the rule"),
+        ('rule = "high"\nactions = ["notfy"]', "did you mean 'notify'?"),
+        ('rule = "high"\nactions = [{ do = "rollback", to = 3 }]', "unknown key 'to'"),
+        ('rule = "high"\nat = 3\nnever = true', "`at` is the step of a `state`"),
+        ("never = true", "rule: this key is required"),
+    ],
+)
+def test_a_faulty_expectation_is_refused(expect: str, told: str) -> None:
+    """An expectation that cannot fail is none."""
+    with pytest.raises(RuleErrors) as caught:
+        climbed(f"[[test.expect]]\n{expect}\n")
+    assert told in str(caught.value)
