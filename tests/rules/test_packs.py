@@ -72,6 +72,15 @@ def test_a_rollback_always_changes_something() -> None:
     assert all(rung.remedy in rules.remedies and rung.margin for rung in rungs)
 
 
+@pytest.mark.parametrize("kind", ["ladders", "remedies"])
+def test_packs_that_share_a_name_mean_the_same_by_it(kind: str) -> None:
+    """Ladders and remedies of all packs lie in one table, and the later would silently replace the earlier."""
+    meant: dict[str, Any] = {}
+    for pack in packs.names():
+        for name, table in packs.read(pack).data.get(kind, {}).items():
+            assert meant.setdefault(name, table) == table, f"{pack}: {name}"
+
+
 # The incident, from its own event file
 
 
@@ -181,3 +190,25 @@ def test_every_recorded_explosion_of_q_is_caught(corpus: Path) -> None:
     }
     assert len(caught) == 19
     assert all(caught.values()), caught
+
+
+PPO_RUNS = ("SEED069", "SEED070", "SEED074", "SEED075", "SEED076", "SEED079", "SEED080", "SEED081")
+
+
+def test_recorded_ppo_runs_alarm_as_labelled(corpus: Path) -> None:
+    """Two that collapse and one whose updates replace the policy; nothing grave on the five others."""
+    settings = load(None, ["ppo"])
+    grave = {
+        run: {
+            (step.observation.rule.name, step.observation.verdict.at.step)
+            for step in replay_paths([corpus / run], settings)[0].steps
+            if step.observation.rule.severity == "critical"
+            and step.observation.transition is not None
+            and step.observation.transition.before is AlertState.INACTIVE
+            and step.observation.transition.after is AlertState.FIRING
+        }
+        for run in PPO_RUNS
+    }
+    assert grave["SEED069"] == grave["SEED070"] == {("ppo/reward_collapse", 20480)}
+    assert ("ppo/kl_catastrophic", 2048) in grave["SEED081"]
+    assert not any(grave[run] for run in PPO_RUNS if run not in ("SEED069", "SEED070", "SEED081"))
