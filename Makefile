@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-seeds check format types docs bench clean
+.PHONY: help demo test test-slow fuzz test-seeds check format types docs bench clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -31,6 +31,12 @@ test-slow: $(READY)  ## the long tests: kill loops and whole trainings
 
 test-seeds: $(READY)  ## five seeds of the incident and of the healthy preset, with and without the sentinel
 	$(BIN)/python -m benchmarks.seeds
+
+FUZZ_SECONDS ?= 60
+fuzz: $(READY)  ## every fuzz target for FUZZ_SECONDS (60), guided by coverage; installs atheris
+	$(BIN)/pip install --quiet --disable-pip-version-check atheris
+	@for target in expression rule rule_file notation generator template records event_file control_file; do \
+		echo "── $$target"; $(BIN)/python -m tests.fuzz $$target --seconds $(FUZZ_SECONDS) || exit 1; done
 
 check: $(READY)  ## lint and types only
 	$(BIN)/ruff check .

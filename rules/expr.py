@@ -178,9 +178,12 @@ class _Parser:
             return Truth(value)
         if isinstance(value, int | float):
             try:
-                return Number(float(value))
+                number = float(value)
             except OverflowError:
-                return self.fault("the number is too large", self.span(node))
+                number = math.inf
+            if math.isinf(number):
+                return self.fault("the number is too large", self.span(node), "no number is beyond 1.8e308")
+            return Number(number)
         if isinstance(value, str):
             return self.fault(
                 "a string is not a value", self.span(node), 'an exact tag is written m["train/loss"]'

@@ -98,13 +98,20 @@ def parse(text: str, file: str) -> Document:
         RuleErrors: it is not TOML; with the place.
     """
     try:
-        data = tomllib.loads(text)
+        return Document(file, tomllib.loads(text), positions(text))
     except tomllib.TOMLDecodeError as error:
         found = re.search(r"\(at line (\d+), column (\d+)\)", str(error))
         where = f"{file}:{found[1]}:{found[2]}" if found else file
         what = re.sub(r"\s*\(at .*\)$", "", str(error))
         raise RuleErrors([Problem(where, f"this is not TOML: {what}")]) from error
-    return Document(file, data, positions(text))
+    except RecursionError as error:
+        what, hint = (
+            "tables or lists are nested too deeply to be read",
+            "two or three levels are all there is",
+        )
+        raise RuleErrors([Problem(file, what, hint)]) from error
+    except ValueError as error:  # an integer of thousands of digits
+        raise RuleErrors([Problem(file, f"this cannot be read: {error}")]) from error
 
 
 def nearest(word: str, known: Collection[str]) -> str:
