@@ -19,6 +19,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 from notifier.message import SEVERITIES
 from notifier.route import Route
 from rules.evaluate import Program, compile_rules
+from rules.gate import compile_gates
 from rules.merge import RuleSet, merge
 from rules.schema import TIME, RuleFile, Severity, Span, validate
 from rules.source import Document, Problem, RuleErrors, nearest, parse
@@ -229,6 +230,10 @@ def _settle(document: Document, folder: Path) -> Settings:
         compile_rules(rules)
     except RuleErrors as error:
         problems += error.problems
+    try:
+        compile_gates(rules)
+    except RuleErrors as error:
+        problems += [problem for problem in error.problems if problem not in problems]
     if not problems and not any(rule.enabled for rule in rules.rules):
         hint = 'add include = ["pack:generic", "pack:td3"], or a [[rule]]'
         problems.append(Problem(document.file, "no rule: nothing would be watched for", hint))
