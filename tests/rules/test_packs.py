@@ -74,7 +74,7 @@ def test_a_rollback_always_changes_something() -> None:
 
 @pytest.mark.parametrize("kind", ["ladders", "remedies"])
 def test_packs_that_share_a_name_mean_the_same_by_it(kind: str) -> None:
-    """Ladders and remedies of all packs lie in one table, and the later would silently replace the earlier."""
+    """Ladders and remedies of all packs lie in one table: a later one replaces an earlier, silently."""
     meant: dict[str, Any] = {}
     for pack in packs.names():
         for name, table in packs.read(pack).data.get(kind, {}).items():
