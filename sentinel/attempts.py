@@ -10,7 +10,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from rules.series import Sample
+from rules.watch import Judged
 from sentinel.judge import Judge, Step
+from sentinel.rewinds import Rewinds
 from sentinel.tail import Chunk, Interval, RunTail, holds
 
 
@@ -32,7 +34,10 @@ class Rewind:
 
 
 class Attempts:
-    """Feeds a judge chunk by chunk and turns it back where a session starts at an earlier step."""
+    """Feeds a judge chunk by chunk, and turns it back where a new attempt begins.
+
+    An attempt begins where a file says so (SessionLog.START), or where its steps are seen to have gone back.
+    """
 
     def __init__(
         self, judge: Judge, tail: RunTail, rewinds: Iterable[Rewind] = (), probes: Sequence[Sample] = ()
@@ -41,40 +46,49 @@ class Attempts:
         self._tail = tail
         self._probes = list(probes)
         self._any = False
+        self._found = Rewinds()
+        self._recent: list[tuple[int, int, Sequence[Sample]]] = []  # (number of the first, source, samples)
         self.rewinds = list(rewinds)
+
+    def announce(self, wall_time: float, step: int | None) -> None:
+        """Take the trainer's word that it has begun an attempt; see Rewinds.announce."""
+        self._found.announce(wall_time, step)
 
     def refill(self) -> None:
         """Warm the windows from what was read before this process began, without judging it again."""
         watch = self._judge.watch
         began = self.rewinds[-1].kept_until if self.rewinds else float("-inf")
         noted = not self.rewinds
-        for source, samples in self._history(None):
-            self._any = True
-            self._tail.learn(source, samples)
+        void = self._void()
+        for source, samples in self._again():
+            valid = [sample for sample in samples if holds(sample[2], void)]
             kept = 0
             if not noted:
-                kept = next((i for i, sample in enumerate(samples) if sample[2] > began), len(samples))
-                watch.warm(samples[:kept], source)
-                if kept < len(samples):
+                kept = next((i for i, sample in enumerate(valid) if sample[2] > began), len(valid))
+                watch.warm(valid[:kept], source)
+                if kept < len(valid):
                     watch.warmed()
                     noted = True
-            watch.warm(samples[kept:], source)
+            watch.warm(valid[kept:], source)
         if not noted:
             watch.warmed()
 
     def take(self, chunk: Chunk) -> list[Step]:
-        """Judge one chunk, after beginning a new attempt if it opens with one."""
+        """Judge one chunk; where a new attempt begins in it, or is seen to have begun, begin that first."""
         steps: list[Step] = []
         if chunk.start is not None:
             steps += self._begin(chunk.start.step, chunk.start.wall_time)
-        samples = chunk.samples
-        if self.rewinds and samples and samples[0][2] < self.rewinds[-1].wall_time:
-            # An older file's last points, written out late: they belong to what was left behind.
-            void = self._void()
-            samples = [sample for sample in samples if holds(sample[2], void)]
-        if samples:
-            self._any = True
-            steps += self._judge.samples(samples, chunk.source)
+            self._found.began(chunk.source, chunk.start.step, chunk.start.wall_time)
+        done = 0
+        number = self._found.seen
+        for found in self._found.observe(chunk.source, chunk.samples):
+            steps += self._judge_part(chunk.source, chunk.samples[done : found.index])
+            done = found.index
+            self._recent.append((number, chunk.source, chunk.samples[:done]))
+            steps += self._begin(found.step, found.wall_time, since=found.first)
+            self._recent.pop()
+        steps += self._judge_part(chunk.source, chunk.samples[done:])
+        self._remember(number, chunk)
         return steps
 
     def probe(self, samples: Sequence[Sample]) -> list[Step]:
@@ -82,7 +96,23 @@ class Attempts:
         self._probes += samples
         return self._judge.samples(samples, PROBES)
 
-    def _begin(self, first_void_step: int, wall: float) -> list[Step]:
+    def _judge_part(self, source: int, samples: Sequence[Sample]) -> list[Step]:
+        if self.rewinds and samples and samples[0][2] < self.rewinds[-1].wall_time:
+            # An older file's last points, written out late: they belong to what was left behind.
+            void = self._void()
+            samples = [sample for sample in samples if holds(sample[2], void)]
+        if not samples:
+            return []
+        self._any = True
+        return self._judge.samples(samples, source)
+
+    def _begin(self, first_void_step: int, wall: float, since: int | None = None) -> list[Step]:
+        """Begin an attempt.
+
+        Args:
+            first_void_step: what was logged at it and later is void. wall: when the attempt began.
+            since: number of the attempt's first sample, where it was seen only later that it is one.
+        """
         watch = self._judge.watch
         steps = self._judge.flush()
         if not self._any:
@@ -91,16 +121,57 @@ class Attempts:
         to_step = max(0, min(last_kept, watch.run_step))
         kept_until = wall if watch.run_step <= last_kept else watch.wall_at(last_kept) or 0.0
         self.rewinds.append(Rewind(len(self.rewinds) + 1, to_step, kept_until, wall))
-        return steps + self._judge.rewind(to_step, wall, self._history(kept_until))
+        steps += self._judge.rewind(to_step, wall, self._history(kept_until))
+        if since is not None:
+            void = self._void()
+            for source, samples in self._since(since, wall):
+                watch.warm([sample for sample in samples if holds(sample[2], void)], source)
+            watch.resume(Judged())
+        return steps
+
+    def _remember(self, number: int, chunk: Chunk) -> None:
+        """Keep what may turn out to belong to a new attempt, for as long as that is open."""
+        suspected = self._found.suspected
+        if suspected is None:
+            self._recent.clear()
+        elif chunk.samples:
+            self._recent.append((number, chunk.source, chunk.samples))
+            while (first := self._recent[0])[0] + len(first[2]) <= suspected:
+                del self._recent[0]
+
+    def _since(self, number: int, wall: float) -> Iterable[tuple[int, Sequence[Sample]]]:
+        """Yield what was logged from a sample on that has been judged by the old attempt's windows."""
+        for first, source, samples in self._recent:
+            yield source, samples[max(number - first, 0) :]
+        yield PROBES, [probe for probe in self._probes if probe[2] >= wall]
 
     def _void(self) -> list[Interval]:
         return [(rewind.kept_until, rewind.wall_time) for rewind in self.rewinds]
 
-    def _history(self, until: float | None) -> Iterable[tuple[int, Sequence[Sample]]]:
+    def _again(self) -> Iterable[tuple[int, Sequence[Sample]]]:
+        """Yield all that was ever read, cut where an attempt was seen to begin, and learn from it anew."""
+        watch = self._judge.watch
+        for chunk in self._tail.history():
+            self._any = True
+            if chunk.start is not None:
+                self._found.began(chunk.source, chunk.start.step, chunk.start.wall_time)
+            number, done = self._found.seen, 0
+            for found in self._found.observe(chunk.source, chunk.samples):
+                yield chunk.source, chunk.samples[done : found.index]
+                watch.resume(Judged())
+                done = found.index
+            yield chunk.source, chunk.samples[done:]
+            self._remember(number, chunk)
+        if self._probes:
+            yield PROBES, self._probes
+
+    def _history(self, until: float) -> Iterable[tuple[int, Sequence[Sample]]]:
+        """Yield what stays valid of all that was read, up to a wall time."""
         void = self._void()
-        yield from self._tail.history(void, until)
-        probes = [s for s in self._probes if holds(s[2], void, until)]
-        if probes:
+        for chunk in self._tail.history():
+            if kept := [sample for sample in chunk.samples if holds(sample[2], void, until)]:
+                yield chunk.source, kept
+        if probes := [sample for sample in self._probes if holds(sample[2], void, until)]:
             yield PROBES, probes
 
 

@@ -117,6 +117,29 @@ def read_receipt(control: Path, number: int) -> Receipt | None:
     )
 
 
+def announced(control: Path) -> list[tuple[float, int | None]]:
+    """The attempts that the trainer's files tell of: its last start, and every rollback it has done.
+
+    Returns:
+        When each began, in seconds since the epoch, and the step gone back to, where that is said.
+    """
+    found: list[tuple[float, int | None]] = []
+    record = read_json(control / "trainer.json") or {}
+    began = _number(record, "started_at")
+    if began is not None and (_int(record, "attempt") or 0) > 0:
+        found.append((began, None))
+    for path in sorted((control / "receipts").glob("*.json")):
+        if not (path.stem.isascii() and path.stem.isdigit()):
+            continue
+        receipt = read_receipt(control, int(path.stem))
+        letter = read_json(control / "commands" / path.name) or {}
+        if receipt is None or receipt.status != "done" or letter.get("verb") != "rollback":
+            continue
+        if receipt.wall_time is not None:
+            found.append((receipt.wall_time, receipt.checkpoint_step))
+    return found
+
+
 def highest_id(control: Path) -> int:
     """The greatest id of any letter or receipt, or 0: old receipts must not answer new letters."""
     found = [path.stem for part in ("commands", "receipts") for path in (control / part).glob("*.json")]

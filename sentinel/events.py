@@ -148,6 +148,10 @@ class EventFile:
         """
         return self._in_blocks >= 2 and 2 * self._in_blocks >= self._growths
 
+    def back_to(self, offset: int) -> None:
+        """Give back what was read beyond `offset`, a record boundary; the next read begins there."""
+        self.offset, self._seen = offset, None
+
     def read(self, limit_bytes: int = 4 << 20) -> Batch:
         """Read what is new, up to `limit_bytes` (one record is read whole however long it is).
 

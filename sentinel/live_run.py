@@ -22,6 +22,7 @@ from sentinel.attempts import Attempts, Rewind
 from sentinel.checkpoints import Checkpoint
 from sentinel.clock import Clock
 from sentinel.config import Settings
+from sentinel.control import announced
 from sentinel.dispatch import Dispatch, Settled
 from sentinel.journal import Journal, to_json
 from sentinel.judge import GRAVE, Judge, Ledger, Step
@@ -88,10 +89,11 @@ class LiveRun:
         )
         self._tail = RunTail(folder, self._journal.cursors(name).values())
         self._attempts = Attempts(self._judge, self._tail, rewinds, self._load_probes())
+        self._registration = Registration(folder)
+        self._hear_of_attempts()
         self._attempts.refill()
         self._judge.watch.resume(Judged(judged.get("due"), tuple(judged.get("open", ()))))
         self._saved: dict[str, Any] = {}
-        self._registration = Registration(folder)
         self._judge.checkpoint_bytes = self._registration.checkpoint_bytes
         self._judge.sends = tools.act
         self._probes = Probes(folder)
@@ -209,10 +211,14 @@ class LiveRun:
     # ── parts of a look ──
 
     def _meet_trainer(self, now: float) -> None:
+        known, before = self._registration.known, self._registration.attempt
         fresh = self._registration.refresh()
         self._judge.unreachable = self._registration.unreachable if self._tools.act else ""
         if not fresh:
             return
+        if known and self._registration.attempt > before:
+            self._attempts.announce(now, None)
+        self._hear_of_attempts()
         self._judge.declared = self._registration.declared
         self._judge.catalogue = self._registration.catalogue
         if self._registration.finished and self.phase == "live":
@@ -223,6 +229,10 @@ class LiveRun:
         elif not self._registration.finished and self.phase != "live":
             self.phase = "live"
 
+    def _hear_of_attempts(self) -> None:
+        for wall, step in announced(self._registration.control):
+            self._attempts.announce(wall, step)
+
     def _follow_commands(self, now: float) -> None:
         for settled in self._dispatch.follow(self._registration, now):
             self._settle(settled, now)
@@ -232,6 +242,7 @@ class LiveRun:
         row = settled.row
         if settled.final and row["verb"] == "rollback":
             if row["state"] == "done":
+                self._hear_of_attempts()
                 self._judge.ledger.rollbacks.append(_gone_back(row))
             elif row["key"] is not None:
                 alert = self._judge.watch.alerts.get(row["key"])

@@ -16,7 +16,8 @@ from rules.alert import AlertState
 from rules.evaluate import Program
 from sentinel.attempts import Attempts
 from sentinel.config import Settings
-from sentinel.discover import scan
+from sentinel.control import announced
+from sentinel.discover import CONTROL, scan
 from sentinel.errors import RunGoneError
 from sentinel.judge import GRAVE, Judge, Step
 from sentinel.policy import Action, Book
@@ -116,6 +117,8 @@ def _replay(run: str, folder: Path, files: Iterable[Path], program: Program, boo
     judge = Judge(program, book)
     tail = RunTail(folder)
     attempts = Attempts(judge, tail)
+    for wall, step in announced(folder / CONTROL):
+        attempts.announce(wall, step)
     outcome = Outcome(run)
     wanted = list(files)
     while True:

@@ -1,15 +1,17 @@
 """One run's event files as one stream of chunks, in the order in which they were logged.
 
-A run may have many event files: one per attempt, per process, per logger. Every one is read. Where a new file
-takes the steps back without saying so (a job resumed by hand), the beginning of a new attempt is put in for
-it.
+A run may have many event files: one per attempt, per process, per logger. Every one is read, and all of them
+keep step in wall time: however much there is to catch up with, no file is read far ahead of the others, and
+only a part of each is held in memory.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import groupby, pairwise
 from pathlib import Path
 from typing import TypeAlias
@@ -22,6 +24,8 @@ from sentinel.journal import Cursor
 Interval: TypeAlias = tuple[float, float]
 
 _READ_LIMIT = 4 << 20
+_LEAST_SHARE = 64 << 10  # bytes of one file, where a run has so many that the limit leaves less for each
+_CUT = 16  # a file is reread in pieces of this fraction, to find where to stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,8 @@ class _Source:
     number: int
     file: EventFile
     offset: int
-    begun: bool = False  # whether it is settled that it resumes no other file
+    end: int = 0  # where a second reading stops
+    ahead: float = -math.inf  # wall time of its next sample, where that had to wait for other files
 
 
 class RunTail:
@@ -63,8 +68,6 @@ class RunTail:
     def __init__(self, folder: Path, cursors: Iterable[Cursor] = ()) -> None:
         self._folder = folder
         self._sources: dict[str, _Source] = {}
-        self._numbered: dict[int, _Source] = {}
-        self._last: dict[str, tuple[int, int]] = {}
         self._next_source = 0
         self.behind = False
         for cursor in cursors:
@@ -82,124 +85,153 @@ class RunTail:
     def read(self, files: Sequence[Path], limit_bytes: int = _READ_LIMIT) -> tuple[list[Chunk], list[Hurt]]:
         """Read what the files gained since the last call.
 
+        Where they gained more than the limit, every file is read up to the same wall time, so that a call
+        gives what another order of reading would have given too.
+
         Args:
             files: the run's event files, oldest first.
-            limit_bytes: how much of one file to take at a time. While an older file has more to give, the
-                younger ones wait.
+            limit_bytes: how much to take at a time, shared by the files.
 
         Returns:
             Chunks in the order of their wall times, and whatever was damaged or unreadable.
         """
-        fresh: list[tuple[_Source, Batch]] = []
         hurt: list[Hurt] = []
-        self.behind = False
+        sources = []
         for path in files:
             name = path.relative_to(self._folder).as_posix()
-            source = self._sources.get(name) or self._put(name, self._new(EventFile(path)))
-            try:
-                batch = source.file.read(limit_bytes)
-            except TailError as error:
-                hurt.append(Hurt(name, source.offset, 0, str(error)))
-                continue
-            if batch.replaced:
-                source = self._put(name, self._new(source.file))
+            sources.append(self._sources.get(name) or self._put(name, self._new(EventFile(path))))
+        share = max(limit_bytes // max(len(sources), 1), min(limit_bytes, _LEAST_SHARE))
+        fresh, self.behind = _together(sources, share, partial(self._take, hurt))
+        for source, batch in fresh:
+            name = self._name(source)
             hurt += [Hurt(name, d.offset, d.length, d.reason) for d in batch.damage]
-            source.offset = batch.offset
-            if batch.samples or batch.starts:
-                fresh.append((source, batch))
-            if batch.more:
-                self.behind = True
-                break
-        chunks = _in_order(fresh)
-        return [part for chunk in chunks for part in self._announced(chunk, chunks)], hurt
+        return _in_order(fresh), hurt
 
-    def history(self, void: Sequence[Interval], until: float | None) -> Iterator[tuple[int, list[Sample]]]:
-        """Read again what was read before, leaving out what later attempts made void.
+    def _take(self, hurt: list[Hurt], source: _Source, limit_bytes: int) -> Batch | None:
+        """Read one file; None where it cannot be read."""
+        try:
+            batch = source.file.read(limit_bytes)
+        except TailError as error:
+            hurt.append(Hurt(self._name(source), source.offset, 0, str(error)))
+            return None
+        if batch.replaced:
+            source.number = self._next_source
+            self._next_source += 1
+        return batch
 
-        Args:
-            void: open intervals of wall time (seconds) whose samples were abandoned.
-            until: last wall time to give, in seconds; None for everything.
+    def _name(self, source: _Source) -> str:
+        return source.file.path.relative_to(self._folder).as_posix()
 
-        Yields:
-            (source, samples), oldest first.
-        """
-        batches = []
-        for source in self._sources.values():
-            if source.offset == 0:
-                continue
-            file = EventFile(source.file.path, 0, source.file.inode)
-            samples: list[Sample] = []
-            offset = 0
-            while offset < source.offset:
-                try:
-                    batch = file.read(source.offset - offset)
-                except TailError:
-                    break
-                if batch.offset == offset or batch.replaced:
-                    break  # another file by this name: what was read is gone
-                offset = batch.offset
-                samples += batch.samples
-            batches.append((source, _Kept([s for s in samples if holds(s[2], void, until)])))
-        for chunk in _in_order(batches):
-            yield chunk.source, list(chunk.samples)
-
-    def learn(self, source: int, samples: Iterable[Sample]) -> None:
-        """Note where each tag stands; after a restart, the history is learned before new samples are read."""
-        last = self._last
-        for tag, step, _, _ in samples:
-            known = last.get(tag)
-            if known is not None and known[0] != source:
-                self._settle(source, known[0])
-            last[tag] = (source, step)
+    def history(self) -> Iterator[Chunk]:
+        """Read again what was read before, in the order of its wall times; a part of each file at a time."""
+        sources = [
+            _Source(source.number, EventFile(source.file.path, 0, source.file.inode), 0, end=source.offset)
+            for source in self._sources.values()
+            if source.offset
+        ]
+        share = max(_READ_LIMIT // max(len(sources), 1), _LEAST_SHARE)
+        behind = True
+        while behind:
+            fresh, behind = _together(sources, share, _take_again)
+            yield from _in_order(fresh)
 
     def _new(self, file: EventFile) -> _Source:
         self._next_source += 1
         return _Source(self._next_source - 1, file, 0)
 
     def _put(self, name: str, source: _Source) -> _Source:
-        self._sources[name] = self._numbered[source.number] = source
+        self._sources[name] = source
         return source
 
-    def _settle(self, *numbers: int) -> None:
-        for number in numbers:
-            if number in self._numbered:
-                self._numbered[number].begun = True
 
-    def _announced(self, chunk: Chunk, chunks: Sequence[Chunk]) -> list[Chunk]:
-        """Put a session start where a file first goes back behind what another file has logged.
-
-        The first tag that it shares with another file settles it, wherever a read happened to end.
-        """
-        parts = [chunk]
-        if chunk.start is not None:
-            self._settle(chunk.source)
-        elif not self._numbered[chunk.source].begun:
-            at = self._shared(chunk)
-            if at is not None and self._goes_back(chunk, at, chunks):
-                _, step, wall, _ = chunk.samples[at]
-                begins = Chunk(chunk.source, chunk.samples[at:], SessionStart(0, step, wall))
-                parts = [Chunk(chunk.source, chunk.samples[:at]), begins] if at else [begins]
-        self.learn(chunk.source, chunk.samples)
-        return parts
-
-    def _shared(self, chunk: Chunk) -> int | None:
-        """Return the index of the first sample whose tag another file has logged."""
-        known = ((i, self._last.get(sample[0])) for i, sample in enumerate(chunk.samples))
-        return next((i for i, last in known if last is not None and last[0] != chunk.source), None)
-
-    def _goes_back(self, chunk: Chunk, at: int, chunks: Sequence[Chunk]) -> bool:
-        tag, step, wall, _ = chunk.samples[at]
-        if step > self._last[tag][1]:
-            return False
-        # Two loggers that write side by side share tags too; only a file that the others have fallen silent
-        # before resumes.
-        return all(c.source == chunk.source or not c.samples or c.samples[-1][2] <= wall for c in chunks)
+_Take: TypeAlias = Callable[[_Source, int], Batch | None]
 
 
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    samples: list[Sample]
-    starts: tuple[SessionStart, ...] = ()
+def _together(
+    sources: Sequence[_Source], share: int, take: _Take
+) -> tuple[list[tuple[_Source, Batch]], bool]:
+    """Read every file up to the wall time that all of them have been read to.
+
+    Args:
+        sources: the files; they stand behind what is given.
+        share: how much of one file to take, in bytes.
+        take: reads one.
+
+    Returns:
+        What is new, and whether there is more of it.
+    """
+    fresh: list[tuple[_Source, int, Batch]] = []
+    horizon, behind = math.inf, False
+    for source in sorted(sources, key=lambda each: each.ahead):
+        if source.ahead > horizon:
+            behind = True  # what it holds next comes after what others still hold
+            continue
+        begin = source.offset
+        batch = take(source, share)
+        if batch is None:
+            continue
+        source.offset = batch.offset
+        if batch.replaced:
+            begin = 0
+        if batch.more:
+            behind = True
+            horizon = min(horizon, max((s[2] for s in batch.samples), default=-math.inf))
+        fresh.append((source, begin, batch))
+    cut = []
+    for source, begin, batch in fresh:
+        source.ahead = -math.inf
+        kept = batch
+        if any(sample[2] > horizon for sample in batch.samples):
+            kept = _cut(source, begin, batch, horizon, take)
+            behind = True
+        if kept.samples or kept.starts or kept.damage:
+            cut.append((source, kept))
+    return cut, behind
+
+
+def _cut(source: _Source, begin: int, batch: Batch, horizon: float, take: _Take) -> Batch:
+    """Give back what a file holds beyond a wall time; it then stands behind what is kept.
+
+    The place is found by reading once more, in ever smaller pieces: a batch knows only where it ends.
+    """
+    source.ahead = next(sample[2] for sample in batch.samples if sample[2] > horizon)
+    kept = Batch(offset=begin)
+    source.file.back_to(begin)
+    piece = batch.offset - begin
+    if batch.samples[0][2] > horizon and not batch.starts:
+        piece = 0  # nothing to keep
+    while piece > 0:
+        piece = max(piece // _CUT, 1)
+        while (part := take(source, piece)) is not None and part.offset > kept.offset and not part.replaced:
+            if any(sample[2] > horizon for sample in part.samples):
+                break
+            kept.starts += [replace(start, index=start.index + len(kept.samples)) for start in part.starts]
+            kept.samples += part.samples
+            kept.damage += part.damage
+            kept.offset = part.offset
+        if part is None or part.replaced:
+            break
+        source.file.back_to(kept.offset)
+        if piece == 1:
+            break
+    source.offset = source.file.offset
+    return kept
+
+
+def _take_again(source: _Source, limit_bytes: int) -> Batch | None:
+    """Read a file a second time, up to where the first reading had come; None once that is done."""
+    before = source.file.offset
+    if before >= source.end:
+        return None
+    try:
+        batch = source.file.read(min(limit_bytes, source.end - before))
+    except TailError:
+        return None
+    if batch.replaced or batch.offset == before:  # another file by this name: what was read is gone
+        source.end = 0
+        return None
+    batch.more = batch.offset < source.end
+    return batch
 
 
 def holds(wall: float, void: Sequence[Interval], until: float | None = None) -> bool:
@@ -209,7 +241,7 @@ def holds(wall: float, void: Sequence[Interval], until: float | None = None) -> 
     return not any(low < wall < high for low, high in void)
 
 
-def _in_order(fresh: Sequence[tuple[_Source, Batch | _Kept]]) -> list[Chunk]:
+def _in_order(fresh: Sequence[tuple[_Source, Batch]]) -> list[Chunk]:
     """Join batches of several files by wall time; each keeps its own order, and is cut only where another
     falls between.
     """
@@ -232,7 +264,7 @@ def _in_order(fresh: Sequence[tuple[_Source, Batch | _Kept]]) -> list[Chunk]:
     return joined
 
 
-def _pieces(source: int, batch: Batch | _Kept) -> Iterator[Chunk]:
+def _pieces(source: int, batch: Batch) -> Iterator[Chunk]:
     """Cut a batch at its session starts."""
     begin, start = 0, None
     for mark in batch.starts:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rules.series import Sample
-from sentinel.tail import Chunk, RunTail
+from sentinel.tail import Chunk, Hurt, RunTail
 from tests.sentinel.event_files import T0
 from tests.sentinel.scene import encode, start_record
 
@@ -60,45 +60,6 @@ def test_one_files_order_is_kept_where_its_clock_goes_back(a: Path) -> None:
     assert starts(chunks) == [2]
 
 
-@pytest.mark.parametrize("steps", [[5, 6], [8, 9]])
-def test_a_resumed_file_that_goes_back_begins_an_attempt(a: Path, b: Path, steps: list[int]) -> None:
-    """A job that is started again from its checkpoint says so only by its steps."""
-    append(a, encode(points("x", [1, 4, 8], 0)))
-    tail = RunTail(a.parent)
-    tail.read([a])
-    append(b, encode(points("new", [steps[0]], 9) + points("x", steps, 10)))
-    chunks, _ = tail.read([a, b])
-    assert starts(chunks) == [steps[0]]
-    assert [s[0] for s in flat(chunks)] == ["new", "x", "x"]
-    append(b, encode(points("x", [7], 20)))
-    assert starts(tail.read([a, b])[0]) == []
-
-
-def test_a_resumed_file_that_goes_on_begins_none(a: Path, b: Path) -> None:
-    """A rotated file is no rollback."""
-    append(a, encode(points("x", [1, 4, 8], 0)))
-    append(b, encode(points("x", [9, 10], 10)))
-    assert starts(RunTail(a.parent).read([a, b])[0]) == []
-
-
-def test_two_loggers_side_by_side_are_no_rollback(a: Path, b: Path) -> None:
-    """They share a tag, and each counts its own steps."""
-    append(a, encode(points("x", [10, 20, 30, 40], 0)))
-    append(b, encode(points("x", [1, 2, 3], 0.5)))
-    assert starts(RunTail(a.parent).read([a, b])[0]) == []
-
-
-def test_the_older_file_of_two_is_not_taken_for_a_resumed_one(a: Path, b: Path) -> None:
-    """What logged a tag first resumes nobody."""
-    tail = RunTail(a.parent)
-    append(a, encode(points("x", [1], 0)))
-    tail.read([a])
-    append(b, encode(points("x", [50], 1)))
-    tail.read([a, b])
-    append(a, encode(points("x", [2], 2)))
-    assert starts(tail.read([a, b])[0]) == []
-
-
 def test_a_replaced_file_is_a_new_source_and_read_from_its_beginning(a: Path) -> None:
     """Also across a restart, and what the old one held is not taken from the new one."""
     append(a, encode(points("x", [1, 2, 3], 0)))
@@ -109,7 +70,7 @@ def test_a_replaced_file_is_a_new_source_and_read_from_its_beginning(a: Path) ->
     append(fresh, encode(points("y", [1, 2, 3, 4, 5], 10)))
     fresh.replace(a)
     again = RunTail(a.parent, cursors)
-    assert list(again.history((), None)) == []
+    assert list(again.history()) == []
     (other,), _ = again.read([a])
     assert other.source != chunk.source
     assert flat([other]) == points("y", [1, 2, 3, 4, 5], 10)
@@ -128,13 +89,9 @@ pieces = st.lists(st.tuples(st.sampled_from("ab"), st.integers(1, 4), st.boolean
 
 
 @settings(max_examples=40, deadline=None)
-@given(pieces, st.integers(0, 40), st.integers(0, 40), st.integers(30, 200))
-def test_history_is_what_was_read_less_what_is_void(
-    tmp_path_factory: pytest.TempPathFactory,
-    script: list[tuple[str, int, bool]],
-    low: int,
-    high: int,
-    limit: int,
+@given(pieces, st.integers(30, 200))
+def test_history_is_what_was_read(
+    tmp_path_factory: pytest.TempPathFactory, script: list[tuple[str, int, bool]], limit: int
 ) -> None:
     """A restart reads the files again; it must see the samples that were judged, in order, and no other."""
     folder = tmp_path_factory.mktemp("run")
@@ -147,15 +104,63 @@ def test_history_is_what_was_read_less_what_is_void(
         if look:
             if clock % 2:
                 tail = RunTail(folder, tail.cursors())
-            while True:
-                chunks, _ = tail.read([f for f in files if f.exists()], limit)
-                seen += flat(chunks)
-                if not tail.behind:
-                    break
-    void = [(T0 + min(low, high), T0 + max(low, high))]
-    kept = [s for s in seen if not void[0][0] < s[2] < void[0][1]]
-    again = [s for _, samples in RunTail(folder, tail.cursors()).history(void, None) for s in samples]
-    assert again == sorted(kept, key=lambda s: s[2])
-    until = T0 + low
-    part = [s for _, samples in tail.history((), until) for s in samples]
-    assert part == sorted((s for s in seen if s[2] <= until), key=lambda s: s[2])
+            seen += caught_up(tail, [f for f in files if f.exists()], limit)
+    again = flat(list(RunTail(folder, tail.cursors()).history()))
+    assert again == sorted(seen, key=lambda s: s[2])
+
+
+def caught_up(tail: RunTail, files: list[Path], limit: int) -> list[Sample]:
+    """Read until there is nothing new, as a start after a long absence does."""
+    seen = []
+    while True:
+        chunks, _ = tail.read(files, limit)
+        seen += flat(chunks)
+        if not tail.behind:
+            return seen
+
+
+walls = st.lists(st.lists(st.integers(0, 60), max_size=25).map(sorted), min_size=2, max_size=4)
+
+
+@settings(max_examples=60, deadline=None)
+@given(walls, st.integers(1, 400), st.booleans())
+def test_files_to_be_caught_up_with_are_merged_by_wall_time(
+    tmp_path_factory: pytest.TempPathFactory, walls: list[list[int]], limit: int, restart: bool
+) -> None:
+    """However little is read at a time, side-by-side files come in the order of one whole reading."""
+    folder = tmp_path_factory.mktemp("run")
+    files = [folder / f"events.out.tfevents.{n}.x" for n in range(len(walls))]
+    for n, (path, times) in enumerate(zip(files, walls, strict=True)):
+        append(path, encode([(f"x{n}", i, T0 + wall, 0.0) for i, wall in enumerate(times)]))
+    tail, seen = RunTail(folder), []
+    while True:
+        chunks, _ = tail.read(files, limit)
+        seen += flat(chunks)
+        if not tail.behind:
+            break
+        if restart:
+            tail = RunTail(folder, tail.cursors())
+    assert [s[2] for s in seen] == sorted(s[2] for s in seen)
+    for n, times in enumerate(walls):
+        assert [s[1] for s in seen if s[0] == f"x{n}"] == list(range(len(times)))
+    assert flat(list(tail.history())) == seen or len({s[2] for s in seen}) < len(seen)
+
+
+def test_a_start_is_read_once_where_a_file_has_to_wait_for_another(a: Path, b: Path) -> None:
+    """A file that is cut short begins its attempt at the place it was cut at, and damage is told once."""
+    append(a, encode(points("x", list(range(40)), 0)))
+    append(b, encode(points("y", [1, 2], 5)) + start_record(2, T0 + 20) + encode(points("y", [2, 3], 21)))
+    append(b, b"damage" * 5 + encode(points("y", [4], 30)))
+    tail = RunTail(a.parent)
+    chunks: list[Chunk] = []
+    hurt: list[Hurt] = []
+    while True:
+        more, lost = tail.read([a, b], 150)
+        chunks, hurt = chunks + more, hurt + lost
+        if not tail.behind:
+            break
+    assert starts(chunks) == [2]
+    assert [s[2] for s in flat(chunks)] == sorted(s[2] for s in flat(chunks))
+    begins = next(i for i, chunk in enumerate(chunks) if chunk.start is not None)
+    assert max(s[2] for s in flat(chunks[:begins])) <= T0 + 20
+    assert sum(h.length for h in hurt) == 30
