@@ -46,6 +46,7 @@ ONE_LIBRARY_ONE_FILE = {
         "sentinel/explain.py",
         "sentinel/gate_report.py",
         "sentinel/report.py",
+        "sentinel/rule_list.py",
         "sentinel/scenario_report.py",
         "trainer/progress.py",
     },
