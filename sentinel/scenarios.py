@@ -10,14 +10,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TextIO
 
 from rules import generators, scenario
 from rules.expectations import Failure, compare, count
+from rules.notation import seeds
 from rules.scenario import Case, Scenario
 from rules.source import Problem, RuleErrors, nearest
 from sentinel.cases import Course, Played, courses, play, read_source
-from sentinel.clock import Clock
 from sentinel.errors import ConfigError
 from sentinel.tail import Chunk
 
@@ -42,6 +41,11 @@ class Test:
     def case(self) -> Case:
         """What is played, and what is expected."""
         return self.scenario.cases[self.number]
+
+    @property
+    def runs(self) -> int:
+        """How many times it is played."""
+        return 1 if self.case.seeds is None else len(seeds(self.case.seeds))
 
     def where(self, failure: Failure | None = None) -> str:
         """Return `file:line:column` of the case, or of the expectation that was not met."""
@@ -222,27 +226,3 @@ def failures(scenario: Scenario, number: int) -> list[str]:
     """Run one case that has no source; return what did not come as expected, a sentence each."""
     result = run_test(Test(scenario.document.file, scenario, number), float)
     return [told.sentence() for told in result.failures]
-
-
-def run_scenarios(paths: Sequence[Path], out: TextIO, clock: Clock) -> int:
-    """Run every case of every file and tell what failed.
-
-    Args:
-        paths: scenario files, or folders of them. out: where failures and the count are told. clock: for how
-            long it takes.
-
-    Returns:
-        0 if all passed, 1 if one failed.
-
-    Raises:
-        ConfigError: a file cannot be read, or there is none.
-        RuleErrors: with every problem of every file; then nothing was run.
-    """
-    tests = load_tests(paths)
-    results = [run_test(test, clock.monotonic) for test in tests]
-    failed = [(result, told) for result in results for told in result.failures]
-    for result, told in failed:
-        print(f"{told.where}: {result.test.case.name!r}: {told.sentence()}", file=out)
-    files = len({test.file for test in tests})
-    print(f"{len(tests)} tests in {files} files: {len(failed) or 'no'} failures", file=out)
-    return 1 if failed else 0
