@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 from rules.evaluate import Evaluator
 from rules.explain import Part, Scene
@@ -27,7 +28,7 @@ class Finding:
 
     Attributes:
         text: the condition, as written. why: what it is asked for.
-        early_fail: whether one False is enough.
+        early_fail: whether one False is enough. on_false: what a False at `at` does to the gate.
         answer: True, False, or None where it is unknown.
         value: the left side of the comparison that decides it. limit: the right side.
         points: finite points in the window it looks at; of a condition without one, of its first series.
@@ -39,6 +40,7 @@ class Finding:
     text: str
     why: str
     early_fail: bool
+    on_false: Literal["fail", "inconclusive"]
     answer: bool | None
     value: float | None
     limit: float | None
@@ -46,6 +48,11 @@ class Finding:
     t: float | None
     step: int | None
     reason: str
+
+    @property
+    def fails(self) -> bool:
+        """Whether it makes the gate fail."""
+        return self.answer is False and self.on_false == "fail"
 
 
 def find(
@@ -71,6 +78,7 @@ def find(
             text=text,
             why=requirement.why,
             early_fail=True,
+            on_false="fail",
             answer=False,
             value=early.value,
             limit=early.limit,
@@ -96,7 +104,17 @@ def find(
     else:
         reason = f"{numbers(value, limit)}, {points} point{'' if points == 1 else 's'}"
     return Finding(
-        text, requirement.why, requirement.early_fail, answer, value, limit, points, t, None, reason
+        text=text,
+        why=requirement.why,
+        early_fail=requirement.early_fail,
+        on_false=requirement.on_false,
+        answer=answer,
+        value=value,
+        limit=limit,
+        points=points,
+        t=t,
+        step=None,
+        reason=reason,
     )
 
 

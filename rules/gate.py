@@ -262,9 +262,9 @@ class GateWatch:
             if progress.forbidden or progress.early or "fail" in needs:
                 found[gate.name] = "fail"
             elif progress.judged is not None and None not in needs:
-                answers = [finding.answer for finding in progress.findings]
-                unknown = None in answers or "inconclusive" in needs
-                found[gate.name] = "fail" if False in answers else "inconclusive" if unknown else "pass"
+                shown = all(finding.answer for finding in progress.findings) and "inconclusive" not in needs
+                failed = any(finding.fails for finding in progress.findings)
+                found[gate.name] = "fail" if failed else "pass" if shown else "inconclusive"
         return found
 
     def outcomes(self, ending: Ending = "unknown") -> list[Outcome]:
@@ -304,7 +304,7 @@ def reason(outcome: Outcome, ending: Ending) -> str:
         first = outcome.forbidden[0]
         said = "" if first.value is None else f": {numbers(first.value, first.limit)}"
         return f"{first.key} ({first.severity}) fired at step {first.at.run_step}{said}"
-    false = [f for f in outcome.findings if f.answer is False and (outcome.reached or f.step is not None)]
+    false = [f for f in outcome.findings if f.fails and (outcome.reached or f.step is not None)]
     if false:
         return f"{_count(false, outcome)} False: " + "; ".join(f"{f.text} ({f.reason})" for f in false)
     failed = [name for name, verdict in outcome.needs.items() if verdict == "fail"]
@@ -321,9 +321,9 @@ def reason(outcome: Outcome, ending: Ending) -> str:
         return f"the run is at {place} and is judged at {gate.at}; " + how.get(
             ending, "its files end there, and whether it crashed, was stopped or goes on is not known"
         )
-    unknown = [finding for finding in outcome.findings if finding.answer is None]
-    if unknown:
-        return f"{_count(unknown, outcome)} unknown: " + "; ".join(f"{f.text} ({f.reason})" for f in unknown)
+    open_ = [finding for finding in outcome.findings if not finding.answer]
+    if open_:
+        return f"{_count(open_, outcome)} not shown: " + "; ".join(f"{f.text} ({f.reason})" for f in open_)
     if outcome.verdict != "pass":
         waits = [name for name, verdict in outcome.needs.items() if verdict != "pass"]
         return f"it needs {', '.join(waits)}, which did not pass"

@@ -280,7 +280,17 @@ class RequirementSpec(Strict):
     early_fail: Annotated[
         bool, Field(description="once it is False, at whatever step, the gate has failed for certain")
     ] = False
+    on_false: Annotated[
+        Literal["fail", "inconclusive"],
+        Field(description='"inconclusive": it could not be shown, which is no proof of the contrary'),
+    ] = "fail"
     why: Annotated[str, Field(description="what it is asked for")] = ""
+
+    @model_validator(mode="after")
+    def _fails_if_early(self) -> RequirementSpec:
+        if self.early_fail and self.on_false != "fail":
+            raise ValueError('`early_fail` ends in a failure; take it away, or on_false = "inconclusive"')
+        return self
 
 
 def _requirement(value: object) -> object:

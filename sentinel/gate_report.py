@@ -44,4 +44,6 @@ def _details(outcome: Outcome) -> Iterator[Text]:
     width = max((len(finding.text) for finding in outcome.findings), default=0)
     for finding in outcome.findings:
         answer = {True: "holds", False: "False", None: "unknown"}[finding.answer]
+        if finding.answer is False and not finding.fails:
+            answer = "open"
         yield Text(f"    {answer:<8} {finding.text:<{min(width, 72)}}  {finding.reason}")

@@ -249,5 +249,6 @@ def _finding_as_json(finding: Finding) -> dict[str, Any]:
         "step": finding.step,
         "reason": finding.reason,
         "early_fail": finding.early_fail,
+        "on_false": finding.on_false,
         "why": finding.why,
     }
