@@ -48,6 +48,7 @@ format: $(READY)  ## rewrite the sources in the house format
 	$(BIN)/ruff format .
 
 bench: $(READY)  ## reading, rules, guard, driving world and latency, as ratios in one run
+	$(BIN)/pip install --quiet --disable-pip-version-check tbparse
 	$(BIN)/python -m benchmarks.reading
 	$(BIN)/python -m benchmarks.rules
 	$(BIN)/python -m benchmarks.guard
