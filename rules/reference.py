@@ -9,9 +9,8 @@ import re
 import sys
 from collections.abc import Iterator
 
-from rules import packs
+from rules.describe import shipped
 from rules.functions import FUNCTIONS, Function
-from rules.merge import build
 from rules.schema import RuleSpec
 
 _BLOCK = re.compile(r"(<!-- table: (?P<name>[\w/]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -53,11 +52,8 @@ def _coverage(row: Function) -> str:
 def _rules(pack: str) -> Iterator[str]:
     yield "| rule | fires when | severity, ladder | why | what to try |"
     yield "|---|---|---|---|---|"
-    document = packs.read(pack)
-    off = {f"{pack}/{rule['name']}" for rule in document.data["rule"] if not rule.get("enabled", True)}
-    everything = {**document.data, "rule": [{**rule, "enabled": True} for rule in document.data["rule"]]}
-    shown = type(document)(document.file, everything, document.positions)
-    for rule in build([("", packs.read(packs.ALIASES)), (pack, shown)]).rules:
+    rules, off = shipped([pack])
+    for rule in rules.rules:
         name = f"`{rule.name}`" + (" (off)" if rule.name in off else "")
         yield _row(name, _when(rule), f"{rule.severity}, {rule.ladder or 'notify'}", rule.why, rule.try_)
 
