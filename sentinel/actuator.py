@@ -8,6 +8,7 @@ job nothing.
 
     intended ──▶ sent ──▶ accepted ──▶ done │ refused │ failed
         │          ├─ no receipt: rings again ──▶ unanswered
+        │          │                └─ terminate: ending, until the process has ended ──▶ done
         └▶ expired └─ terminate: stopping (SIGCONT, SIGTERM) ──▶ killing (SIGKILL) ──▶ done │ failed
 
 `now` is monotonic seconds. What has to outlive this process is the letter and the state's name; `resume` puts
@@ -32,7 +33,8 @@ class State(StrEnum):
     INTENDED = "intended"  # recorded, nothing written
     SENT = "sent"  # the letter is there and the bell was rung; no receipt
     ACCEPTED = "accepted"  # the trainer has taken it and has not finished
-    STOPPING = "stopping"  # terminate went unanswered: SIGCONT and SIGTERM were sent
+    ENDING = "ending"  # terminate is done, says the trainer; its process is still there
+    STOPPING = "stopping"  # terminate had no effect: SIGCONT and SIGTERM were sent
     KILLING = "killing"  # and SIGKILL
     DONE = "done"
     REFUSED = "refused"
@@ -71,7 +73,7 @@ class Patience:
     Attributes:
         ack: for `accepted`, after each of two rings; the phase the trainer is in decides.
         work: from `accepted` to the outcome.
-        grace: for the process to end after SIGTERM, and again after SIGKILL.
+        grace: for the process to end after it has said that it will, after SIGTERM, and after SIGKILL.
     """
 
     ack: float = 30.0
@@ -193,6 +195,11 @@ def advance(
             return _overdue(pending, f"no receipt within {2 * patience.ack:g} s and two rings", liveness, now)
         case State.ACCEPTED if waited >= patience.work:
             return _overdue(pending, f"accepted, but no outcome within {patience.work:g} s", liveness, now)
+        case State.ENDING if liveness is not Liveness.ALIVE:
+            return replace(pending, state=State.DONE), ()
+        case State.ENDING if waited >= patience.grace:
+            lingers = f"done, said the trainer, but its process still runs {patience.grace:g} s later"
+            return _overdue(pending, lingers, liveness, now)
         case State.STOPPING | State.KILLING if waited >= patience.grace and liveness is not Liveness.ALIVE:
             return _overdue(
                 pending, f"no sign of an end, {patience.grace:g} s after the last signal", liveness, now
@@ -209,6 +216,11 @@ def _answered(pending: Pending, receipt: Receipt, now: float) -> Pending:
     """Take the trainer's word: the first outcome is final, and a late one corrects what was given up."""
     if pending.state in (State.DONE, State.REFUSED, State.EXPIRED):
         return pending
+    if receipt.status == "done" and pending.letter.verb == "terminate" and not pending.state.settled:
+        # Its word is no end yet. One that is being ended by force is not given the same time once more.
+        if pending.state in (State.STOPPING, State.KILLING):
+            return replace(pending, receipt=receipt)
+        return replace(pending, state=State.ENDING, since=now, receipt=receipt, reason=receipt.reason)
     if receipt.status != "accepted":
         return replace(pending, state=State(receipt.status), receipt=receipt, reason=receipt.reason)
     given_up = pending.state is State.UNANSWERED and pending.letter.verb == "terminate"
@@ -222,6 +234,8 @@ def _ended(pending: Pending) -> Pending:
     """The process has ended: what `terminate` asked for, and the end of everything else."""
     if pending.letter.verb == "terminate":
         how = {State.STOPPING: "ended by SIGTERM", State.KILLING: "ended by SIGKILL"}
+        if pending.state is State.ENDING:
+            return replace(pending, state=State.DONE)
         return replace(pending, state=State.DONE, reason=how.get(pending.state, "the process has ended"))
     return replace(
         pending, state=State.FAILED, reason=f"the trainer's process ended before {pending.letter.verb}"

@@ -104,6 +104,20 @@ def test_a_terminate_that_was_taken_up_is_waited_for() -> None:
     assert run(pending, (50, None, GONE))[0].state is State.DONE
 
 
+def test_a_terminate_that_is_done_is_over_when_the_process_is() -> None:
+    """A trainer that says done and lingers (a thread that never ends) is treated as one that is silent."""
+    said, effects = run(sent("terminate"), (1, answer("done", reason="kept"), ALIVE), (5, None, ALIVE))
+    assert (said.state, effects) == (State.ENDING, [])
+    ended, _ = run(said, (5, None, GONE))
+    assert (ended.state, ended.reason) == (State.DONE, "kept")
+    forced, effects = run(said, (6, None, ALIVE))
+    assert (forced.state, [str(e) for e in effects]) == (State.STOPPING, ["SIGCONT sent", "SIGTERM sent"])
+    assert "still runs 5 s later" in forced.reason
+    killed, effects = run(forced, (7, answer("done"), ALIVE), (11, None, ALIVE))
+    assert (killed.state, [str(e) for e in effects]) == (State.KILLING, ["SIGKILL sent"])
+    assert run(said, (2, None, AWAY))[0].state is State.DONE  # who cannot be seen is believed
+
+
 @pytest.mark.parametrize("known", [Liveness.OTHER_HOST, Liveness.UNKNOWN])
 def test_nobody_is_ended_who_cannot_be_seen(known: Liveness) -> None:
     """Of a process on another host nothing is known; terminate stays a request."""
@@ -158,6 +172,7 @@ def test_after_a_crash_the_last_step_is_taken_once_more(state: State) -> None:
             State.INTENDED: [WriteLetter(order), Ring(order, 1)],
             State.SENT: [WriteLetter(order), Ring(order, 1)],
             State.ACCEPTED: [],
+            State.ENDING: [],
             State.STOPPING: [Signal(order, signal.SIGCONT), Signal(order, signal.SIGTERM)],
             State.KILLING: [Signal(order, signal.SIGKILL)],
         }[state]
