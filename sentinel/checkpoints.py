@@ -2,8 +2,9 @@
 
 A checkpoint is a folder `<attempt>-<step>` with a manifest. It is verified when the first `bytes` bytes of
 every file have the sha256 that the manifest names (files may grow behind that: a replay segment is appended
-to). Going back is allowed only to a verified one on the present attempt's line of descent, written while no
-critical rule was pending or firing: the newest checkpoint is usually the sickest.
+to). Going back is allowed only to a verified one on the present line of descent, written while no critical
+rule was pending or firing: the newest checkpoint is usually the sickest. The line is told by wall time, since
+trainer and sentinel may count attempts differently (docs/decisions/0002).
 """
 
 from __future__ import annotations
@@ -113,23 +114,30 @@ class Catalogue:
         return "" if same else f"{name} has other content than it was written with"
 
 
+def on_descent(checkpoints: Iterable[Checkpoint], rewinds: Sequence[tuple[int, float]]) -> list[Checkpoint]:
+    """Return the checkpoints that no rewind has left behind, in their order. Pure.
+
+    Args:
+        checkpoints: the catalogue.
+        rewinds: (run step gone back to, wall time in seconds) of each attempt after the first. What was
+            written after a rewind, or at no later step, is still a past of this run.
+    """
+    return [c for c in checkpoints if all(c.wall_time > wall or c.step <= step for step, wall in rewinds)]
+
+
 def newest_good(
     checkpoints: Iterable[Checkpoint],
     before_step: float,
     suspect_intervals: Sequence[tuple[float, float | None]] = (),
-    rewinds: Sequence[tuple[int, int, float]] = (),
     older_than: int | None = None,
 ) -> Checkpoint | None:
     """Choose where to go back to. Pure.
 
     Args:
-        checkpoints: the catalogue, in any order.
+        checkpoints: those on the present line of descent, in any order.
         before_step: the run step of the onset less the margin; the checkpoint's step must be smaller.
         suspect_intervals: wall times [from, to] in which a critical rule was pending or firing; `to` None: it
             still is.
-        rewinds: (attempt, run step it went on from, wall time) of each attempt after the first. A checkpoint
-            of attempt a at step s lies on the present line of descent if every later attempt went on from a
-            step >= s.
         older_than: only checkpoints of a smaller step than this one, which was tried and did not help.
 
     Returns:
@@ -144,7 +152,6 @@ def newest_good(
         and not any(
             start <= c.wall_time and (end is None or c.wall_time <= end) for start, end in suspect_intervals
         )
-        and all(attempt <= c.attempt or from_step >= c.step for attempt, from_step, _ in rewinds)
     )
     return max(good, key=lambda c: (c.step, c.attempt, c.wall_time), default=None)
 

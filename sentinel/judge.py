@@ -18,7 +18,7 @@ from rules.schema import LadderSpec, RuleSpec, Severity
 from rules.series import Sample
 from rules.verdict import Mark
 from rules.watch import Observation, RunWatch
-from sentinel.checkpoints import Checkpoint, newest_good
+from sentinel.checkpoints import Checkpoint, newest_good, on_descent
 from sentinel.policy import Action, Book, Climb, Declared, RunFacts, decide, refused
 
 GRAVE = ("critical", "fatal")
@@ -209,17 +209,9 @@ class Judge:
         )
 
     def _descent(self) -> list[Checkpoint]:
-        """List the checkpoints that no rewind has left behind: whatever was written later, or no later in
-        steps.
-        """
+        """List the checkpoints on the present line of descent."""
         assert self.catalogue is not None, "asked only where there is one"
-        return [
-            checkpoint
-            for checkpoint in self.catalogue()
-            if all(
-                checkpoint.wall_time > wall or checkpoint.step <= step for step, wall in self.ledger.rewinds
-            )
-        ]
+        return on_descent(self.catalogue(), self.ledger.rewinds)
 
     def _inhibitor(self, rule: RuleSpec) -> str | None:
         """Name a firing rule that mutes this one; a fatal rule is never muted."""

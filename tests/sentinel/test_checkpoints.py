@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sentinel import checkpoints as checkpoints_module
-from sentinel.checkpoints import Catalogue, Checkpoint, newest_good
+from sentinel.checkpoints import Catalogue, Checkpoint, newest_good, on_descent
 
 WEIGHTS = b"weights" * 1000
 
@@ -184,12 +184,18 @@ def test_a_torn_or_suspect_checkpoint_is_passed_over() -> None:
 
 
 def test_an_abandoned_branch_is_no_past_of_this_run() -> None:
-    """After a rollback to 200, what the first attempt wrote at 300 leads to where the trouble was."""
+    """After a rollback to 200, what was written at 300 before it leads to where the trouble was."""
     kept = [at(100), at(200), at(300), at(400), at(250, attempt=1, wall=500), at(350, attempt=1, wall=600)]
-    assert newest_good(kept, 1000, rewinds=[(1, 200, 450.0)]) == kept[5]
-    assert newest_good(kept, 340, rewinds=[(1, 200, 450.0)]) == kept[4]
-    assert newest_good(kept, 1000, rewinds=[(1, 200, 450.0), (2, 100, 700.0)]) == at(100)
-    assert newest_good(kept, 240, rewinds=[(1, 200, 450.0)]) == at(200)
+    assert on_descent(kept, [(200, 450.0)]) == [kept[0], kept[1], kept[4], kept[5]]
+    assert on_descent(kept, [(200, 450.0), (100, 700.0)]) == [at(100)]
+    assert on_descent(kept, [(100, 700.0), (200, 450.0)]) == [at(100)]
+    assert on_descent(kept, []) == kept
+
+
+def test_attempts_may_be_counted_differently() -> None:
+    """A trainer that died before its first point counts an attempt of which the sentinel knows nothing."""
+    kept = [at(200, attempt=4, wall=100), at(300, attempt=4, wall=150), at(300, attempt=4, wall=500)]
+    assert on_descent(kept, [(200, 450.0)]) == [kept[0], kept[2]]
 
 
 @given(
@@ -198,25 +204,24 @@ def test_an_abandoned_branch_is_no_past_of_this_run() -> None:
     ),
     before=st.integers(0, 60),
     suspects=st.lists(st.tuples(st.floats(0, 100), st.none() | st.floats(0, 100)), max_size=3),
-    starts=st.lists(st.integers(0, 50), max_size=4),
+    rewinds=st.lists(st.tuples(st.integers(0, 50), st.floats(0, 100)), max_size=4),
     older=st.none() | st.integers(0, 50),
 )
 def test_the_choice_is_good_and_no_better_one_exists(
     kept: list[Checkpoint],
     before: int,
     suspects: list[tuple[float, float | None]],
-    starts: list[int],
+    rewinds: list[tuple[int, float]],
     older: int | None,
 ) -> None:
     """Whatever the history, the chosen one satisfies every condition, and each newer one breaks one."""
-    rewinds = [(attempt, step, 0.0) for attempt, step in enumerate(starts, start=1)]
 
     def good(c: Checkpoint) -> bool:
-        on_line = c.attempt >= len(rewinds) or min(step for _, step, _ in rewinds[c.attempt :]) >= c.step
+        on_line = not any(c.wall_time <= wall and c.step > step for step, wall in rewinds)
         trusted = not any(a <= c.wall_time <= (b if b is not None else 1e9) for a, b in suspects)
         return c.verified and c.step < before and (older is None or c.step < older) and on_line and trusted
 
-    chosen = newest_good(kept, before, suspects, rewinds, older)
+    chosen = newest_good(on_descent(kept, rewinds), before, suspects, older)
     if chosen is None:
         assert not any(good(c) for c in kept)
     else:
