@@ -8,10 +8,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import get_args
+from typing import TypeAlias, get_args
 
 from rules.alert import AlertState
-from rules.scenario import Case, Deed, Expect
+from rules.case import Case, Deed, Expect
 from rules.schema import Setting, Severity
 from rules.source import Path
 
@@ -60,8 +60,16 @@ class Story:
         return next((state for at, state in reversed(self.changes) if at <= step), AlertState.INACTIVE)
 
 
-Stories = Mapping[str, Story]
+Stories: TypeAlias = Mapping[str, Story]
 """What became of each alert that a case touched, by key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What came of one run of a case: of its alerts, and of its gates as (verdict, reason)."""
+
+    stories: Stories
+    gates: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,27 +89,25 @@ class Failure:
     came: tuple[int, ...] = ()
 
 
-def compare(case: Case, stories: Stories, severities: Mapping[str, Severity]) -> list[Failure]:
+def compare(case: Case, seen: Seen, severities: Mapping[str, Severity]) -> list[Failure]:
     """Compare one run of a case with what is expected of each run.
 
     Args:
-        case: what was played. stories: what came of it.
+        case: what was played. seen: what came of it.
         severities: of each rule by name.
     """
     found = [
         failure
         for number, expect in enumerate(case.expect)
         if expect.runs is None
-        for failure in unmet(number, expect, stories)
+        for failure in unmet(number, expect, seen)
     ]
     if case.quiet is not None:
-        found += _quiet(case.quiet, stories, severities)
+        found += _quiet(case.quiet, seen.stories, severities)
     return found
 
 
-def count(
-    case: Case, runs: Sequence[Stories], points: int, severities: Mapping[str, Severity]
-) -> list[Failure]:
+def count(case: Case, runs: Sequence[Seen], points: int, severities: Mapping[str, Severity]) -> list[Failure]:
     """Compare all runs of a case with what is expected of them together.
 
     Args:
@@ -113,17 +119,19 @@ def count(
     for number, expect in enumerate(case.expect):
         if expect.runs is None:
             continue
-        met = sum(not list(unmet(number, expect, stories)) for stories in runs)
+        met = sum(not list(unmet(number, expect, seen)) for seen in runs)
         if not expect.runs.min <= met <= expect.runs.max:
             wanted = _bounds(expect.runs.min, expect.runs.max)
-            what = f"{expect.rule}: expected so in {wanted} of {len(runs)} runs; it was in {met}"
+            what = (
+                f"{expect.rule or expect.gate}: expected so in {wanted} of {len(runs)} runs; it was in {met}"
+            )
             found.append(Failure(("expect", number, "runs"), what, expect.rule))
     rate = case.expect_false_alarms_per_1e5
     if rate is not None:
         loud = _loud(rate.severity, severities)
         fired = {
-            key: sum(len(stories[key].firings) for stories in runs if key in stories)
-            for key in sorted({key for stories in runs for key in stories})
+            key: sum(len(seen.stories[key].firings) for seen in runs if key in seen.stories)
+            for key in sorted({key for seen in runs for key in seen.stories})
             if key.partition("[")[0] in loud
         }
         alarms = sum(fired.values())
@@ -137,8 +145,12 @@ def count(
     return found
 
 
-def unmet(number: int, expect: Expect, stories: Stories) -> Iterator[Failure]:
+def unmet(number: int, expect: Expect, seen: Seen) -> Iterator[Failure]:
     """Yield where one run is not as an expectation says; `number` is its place in the test."""
+    if expect.gate is not None:
+        yield from _gate(number, expect, seen)
+        return
+    stories = seen.stories
     story = _of(stories, expect.rule)
     for key, what, wanted, came in (*_firing(expect, story), *_standing(expect, story)):
         said = f"{expect.rule}: {what}" if expect.rule else what
@@ -153,7 +165,19 @@ def unmet(number: int, expect: Expect, stories: Stories) -> Iterator[Failure]:
             yield Failure(("expect", number, "actions"), said, expect.rule, (), steps)
 
 
-_Unmet = tuple[str, str, tuple[int, ...], tuple[int, ...]]
+def _gate(number: int, expect: Expect, seen: Seen) -> Iterator[Failure]:
+    assert expect.gate is not None, "asked only of a gate's expectation"
+    verdict, reason = seen.gates[expect.gate]
+    told = f"it is {verdict}: {reason}"
+    if verdict != expect.verdict:
+        what = f"gate {expect.gate}: expected {expect.verdict}; {told}"
+        yield Failure(("expect", number, "verdict"), what)
+    elif expect.reason is not None and expect.reason not in reason:
+        what = f"gate {expect.gate}: expected the reason {expect.reason!r}; {told}"
+        yield Failure(("expect", number, "reason"), what)
+
+
+_Unmet: TypeAlias = tuple[str, str, tuple[int, ...], tuple[int, ...]]
 
 
 def _firing(expect: Expect, story: Story) -> Iterator[_Unmet]:

@@ -9,23 +9,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from rules import generators
 from rules.alert import AlertState
+from rules.case import Case, checkpoint_steps, rewinds, samples
 from rules.evaluate import TICK_GAP
-from rules.expectations import Asked, Firing, Story
+from rules.expectations import Asked, Firing, Seen, Stories, Story
+from rules.gate import GateWatch
 from rules.notation import seeds, span
-from rules.scenario import Case, Scenario, checkpoint_steps, rewinds, samples
+from rules.scenario import Scenario
 from rules.series import Sample
 from rules.watch import Observation
+from sentinel.attempts import Attempts
 from sentinel.checkpoints import Checkpoint
 from sentinel.discover import scan
 from sentinel.errors import ConfigError
 from sentinel.events import SessionStart
-from sentinel.judge import Judge, Step
+from sentinel.gates import GatedJudge
+from sentinel.judge import Step
 from sentinel.policy import Book
 from sentinel.tail import Chunk, RunTail
 
@@ -59,19 +63,24 @@ class Course:
         return {sample[0] for chunk in self.chunks for sample in chunk.samples}
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Played:
     """What came of a course.
 
     Attributes:
-        stories: of every alert that was touched, by key. keys: every rule instance that there was.
+        seen: of every alert that was touched, and of the gates. keys: every rule instance that there was.
         resolution: what each metric was. trace: every evaluation of the traced keys.
     """
 
-    stories: dict[str, Story] = field(default_factory=dict)
-    keys: tuple[str, ...] = ()
-    resolution: dict[str, str | None] = field(default_factory=dict)
-    trace: list[Observation] = field(default_factory=list)
+    seen: Seen
+    keys: tuple[str, ...]
+    resolution: dict[str, str | None]
+    trace: list[Observation]
+
+    @property
+    def stories(self) -> Stories:
+        """What became of every alert that was touched, by key."""
+        return self.seen.stories
 
 
 # Where points come from
@@ -195,20 +204,24 @@ def play(scenario: Scenario, case: Case, course: Course, traced: Collection[str]
         scenario: whose rules judge. case: says which checkpoints there are.
         course: what happens. traced: keys whose every evaluation is wanted.
     """
-    return _Play(scenario, checkpoint_steps(case), traced).run(course)
+    return _Play(scenario, case, traced).run(course)
 
 
 class _Play:
     """One course while it happens."""
 
-    def __init__(self, scenario: Scenario, steps: list[int] | None, traced: Collection[str]) -> None:
+    def __init__(self, scenario: Scenario, case: Case, traced: Collection[str]) -> None:
         rules = scenario.rules
         book = Book(rules.ladders, rules.remedies, rules.limits, rules.inhibit)
-        self._judge = Judge(scenario.program, book, traced=traced)
-        self._seen: list[tuple[int, Sequence[Sample]]] = []
-        self._began = -math.inf
+        self._judge = GatedJudge(scenario.program, book, traced=traced)
+        if scenario.gates is not None:
+            self._judge.gates = GateWatch(scenario.gates)
+        self._ending = case.ending
+        self._memory = _Memory()
+        self._attempts = Attempts(self._judge, self._memory)
         self._stories: dict[str, Story] = {}
         self._asked_back: int | None = None
+        steps = checkpoint_steps(case)
         self._checkpoints = None if steps is None else _Checkpoints(steps)
         if self._checkpoints is not None:
             self._judge.catalogue = self._checkpoints.written
@@ -219,10 +232,8 @@ class _Play:
         for chunk in course.chunks:
             if chunk.samples and chunk.samples[0][2] - last > TICK_GAP:
                 self._note(judge.flush())  # as live, where nothing is waited for longer than that
-            if chunk.start is not None:
-                self._begin(chunk.start.step, chunk.start.wall_time)
+            self._take(chunk)
             if chunk.samples:
-                self._take(chunk.source, chunk.samples)
                 last = chunk.samples[-1][2]
         self._note(judge.flush())
         if course.until is not None:
@@ -230,36 +241,29 @@ class _Play:
         for key, alert in judge.watch.alerts.items():
             self._stories.setdefault(key, Story()).state = alert.state
         keys = tuple(judge.watch.marks())
-        return Played(self._stories, keys, judge.watch.resolution(), judge.trace)
+        return Played(Seen(self._stories, self._gates()), keys, judge.watch.resolution(), judge.trace)
 
-    def _take(self, source: int, points: Sequence[Sample]) -> None:
-        if points[0][2] < self._began:  # written out late: they belong to what was left behind
-            points = [sample for sample in points if sample[2] >= self._began]
-        if not points:
+    def _gates(self) -> dict[str, tuple[str, str]]:
+        gates = self._judge.gates
+        if gates is None:
+            return {}
+        gates.end()
+        return {found.gate.name: (found.verdict, found.reason) for found in gates.outcomes(self._ending)}
+
+    def _take(self, chunk: Chunk) -> None:
+        before = len(self._attempts.rewinds)
+        if self._checkpoints is not None and chunk.samples:
+            self._checkpoints.reach(max(sample[1] for sample in chunk.samples), chunk.samples[-1][2])
+        self._note(self._attempts.take(chunk))
+        self._memory.remember(chunk)
+        if len(self._attempts.rewinds) == before:
             return
-        if self._checkpoints is not None:
-            self._checkpoints.reach(max(sample[1] for sample in points), points[-1][2])
-        self._note(self._judge.samples(points, source))
-        self._seen.append((source, points))
-
-    def _begin(self, first_void_step: int, wall: float) -> None:
-        """Begin a new attempt, as a session that starts anew at a step does."""
-        judge = self._judge
-        self._note(judge.flush())
-        if not self._seen:
-            return  # the first start: there is nothing to leave behind
-        reached, last_kept = judge.watch.run_step, first_void_step - 1
-        to_step = max(0, min(last_kept, reached))
-        kept_until = wall if reached <= last_kept else judge.watch.wall_at(last_kept) or 0.0
-        kept = ((source, [s for s in points if s[2] <= kept_until]) for source, points in self._seen)
-        self._seen = [(source, points) for source, points in kept if points]
-        self._began = wall
+        began = self._attempts.rewinds[-1]
         if self._asked_back is not None:
-            judge.ledger.rollbacks.append((self._asked_back, to_step))
+            self._judge.ledger.rollbacks.append((self._asked_back, began.to_step))
             self._asked_back = None
         if self._checkpoints is not None:
-            self._checkpoints.back(to_step, wall)
-        self._note(judge.rewind(to_step, wall, self._seen))
+            self._checkpoints.back(began.to_step, began.wall_time)
 
     def _note(self, steps: Iterable[Step]) -> None:
         for step in steps:
@@ -293,6 +297,22 @@ class _Play:
             onset = moved.onset.step if moved.onset else None
             message = self._judge.watch.message(seen.key)
             story.firings.append(Firing(moved.at.step, moved.at.wall_time, onset, moved.value, message))
+
+
+class _Memory(RunTail):
+    """A tail that needs no files: what it was told of is its history."""
+
+    def __init__(self) -> None:
+        super().__init__(Path())
+        self._given: list[Chunk] = []
+
+    def remember(self, chunk: Chunk) -> None:
+        """Take in what has been judged."""
+        self._given.append(chunk)
+
+    def history(self) -> Iterator[Chunk]:
+        """Give it back, in its order."""
+        yield from self._given
 
 
 class _Checkpoints:

@@ -12,9 +12,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from rules import generators, scenario
+from rules.case import Case
 from rules.expectations import Failure, compare, count
 from rules.notation import seeds
-from rules.scenario import Case, Scenario
+from rules.scenario import Scenario
 from rules.source import Problem, RuleErrors, nearest
 from sentinel.cases import Course, Played, courses, play, read_source
 from sentinel.errors import ConfigError
@@ -208,7 +209,7 @@ def run_test(test: Test, clock: Callable[[], float], each: Callable[[], None] = 
         played = play(test.scenario, case, course)
         runs.append(played)
         points += course.points
-        for failure in compare(case, played.stories, severities):
+        for failure in compare(case, played.seen, severities):
             failed.setdefault((*failure.path, failure.rule), []).append((failure, course))
         each()
     result = Result(test)
@@ -216,7 +217,7 @@ def run_test(test: Test, clock: Callable[[], float], each: Callable[[], None] = 
         first, course = found[0]
         labels = tuple(course.label for _, course in found if course.label)
         result.failures.append(Told(test.where(first), first, labels, course))
-    for failure in count(case, [played.stories for played in runs], points, severities):
+    for failure in count(case, [played.seen for played in runs], points, severities):
         result.failures.append(Told(test.where(failure), failure))
     result.seconds = clock() - begun
     return result

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from rules import packs
-from rules.scenario import Scenario, load, samples
+from rules.case import samples
+from rules.scenario import Scenario, load
 from rules.source import RuleErrors, parse
 
 FOLDER = Path(__file__).parents[1] / "scenarios"

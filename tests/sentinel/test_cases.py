@@ -9,8 +9,12 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 
 from rules.scenario import Scenario, load
 from rules.source import RuleErrors
-from sentinel.cases import courses
+from sentinel.attempts import Attempts
+from sentinel.cases import courses, play
+from sentinel.judge import Judge
+from sentinel.policy import Book
 from sentinel.scenarios import failures, load_scenario, load_tests, run_test
+from sentinel.tail import RunTail
 from tests.sentinel.event_files import T0, record, scalar
 
 FOLDER = Path(__file__).parents[1] / "scenarios"
@@ -413,3 +417,88 @@ def test_a_faulty_expectation_is_refused(expect: str, told: str) -> None:
     with pytest.raises(RuleErrors) as caught:
         climbed(f"[[test.expect]]\n{expect}\n")
     assert told in str(caught.value)
+
+
+# Gates
+
+GATED = """
+[metrics]
+q = ["q"]
+[[rule]]
+name = "high"
+expr = "q > 50"
+severity = "critical"
+[[gate]]
+name = "validation-1k"
+at = "1000 steps"
+require = ["q > 0"]
+[[test]]
+name = "t"
+steps = "100+100x11"
+"""
+
+
+@pytest.mark.parametrize(
+    ("test", "verdict", "reason"),
+    [
+        ('series = { q = "1x11" }', "pass", ""),
+        ('series = { q = "-1x11" }', "fail", "q > 0"),
+        ('series = { q = "1x8" }', "inconclusive", "the run is at step 900"),
+        ('series = { q = "1x8" }\nending = "died"', "fail", "the trainer died at step 900"),
+        ('series = { q = "1x4 60 1x4" }', "fail", "high (critical) fired at step 600"),
+    ],
+)
+def test_a_gate_is_expected_to_stand_so(test: str, verdict: str, reason: str) -> None:
+    """The verdict, and why; anything else is told with the gate's own reason."""
+    expect = f'{GATED}{test}\n[[test.expect]]\ngate = "validation-1k"\nverdict = "%s"\nreason = "%s"\n'
+    assert failures(load(expect % (verdict, reason), "t.toml", str), 0) == []
+    other = "pass" if verdict != "pass" else "fail"
+    (told,) = failures(load(expect % (other, reason), "t.toml", str), 0)
+    assert told.startswith(f"gate validation-1k: expected {other}; it is {verdict}: ")
+    (told,) = failures(load(expect % (verdict, "no such"), "t.toml", str), 0)
+    assert told.startswith(f"gate validation-1k: expected the reason 'no such'; it is {verdict}: ")
+
+
+@pytest.mark.parametrize(
+    ("expect", "told"),
+    [
+        ('gate = "validation-2k"\nverdict = "pass"', "did you mean 'validation-1k'?"),
+        ('gate = "validation-1k"', "`gate` and `verdict` belong together"),
+        ('rule = "high"\nverdict = "pass"\nnever = true', "`gate` and `verdict` belong together"),
+        ('gate = "validation-1k"\nverdict = "pass"\nnever = true', "of a gate there is no never"),
+        ('gate = "validation-1k"\nverdict = "passed"', "did you mean 'pass'?"),
+    ],
+)
+def test_a_faulty_expectation_of_a_gate_is_refused(expect: str, told: str) -> None:
+    """With the nearest gate or verdict."""
+    with pytest.raises(RuleErrors) as caught:
+        load(f"{GATED}[[test.expect]]\n{expect}\n", "t.toml", str)
+    assert told in str(caught.value)
+
+
+# As live
+
+
+def test_steps_that_go_back_unannounced_are_seen_as_live(tmp_path: Path) -> None:
+    """A job resumed by hand says nothing: its steps tell, here as in a run that is watched."""
+    points = [(step, 1.0) for step in range(10, 510, 10)] + [(510, 60.0)]
+    points += [(step, 1.0) for step in range(210, 520, 10)]
+    records = [scalar("q", step, value, T0 + 10 * n) for n, (step, value) in enumerate(points)]
+    event_file(tmp_path, *records)
+    expect = '[[test.expect]]\nrule = "high"\nfires_at = 510\ntimes = 1\n'
+    (tmp_path / "case.toml").write_text(
+        f'{RULE}[[test]]\nname = "t"\nsource = "."\n{expect}', encoding="utf-8"
+    )
+    (test,) = load_tests([tmp_path / "case.toml"])
+    assert run_test(test, float).failures == []
+    rules = test.scenario.rules
+    judge = Judge(test.scenario.program, Book(rules.ladders, rules.remedies, rules.limits))
+    tail = RunTail(tmp_path)
+    attempts = Attempts(judge, tail)
+    live = [step for chunk in tail.read([next(tmp_path.glob("events*"))])[0] for step in attempts.take(chunk)]
+    live += judge.flush()
+    (course,) = courses(test.case, test.recorded)
+    story = play(test.scenario, test.case, course).stories["high"]
+    moves = [step.observation.transition for step in live]
+    assert [(move.at.step, move.after) for move in moves if move is not None] == story.changes
+    assert len(attempts.rewinds) == 1
