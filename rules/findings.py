@@ -90,7 +90,7 @@ def find(
     answer, failure = _answer(evaluator, key, now)
     scene = evaluator.scene(key)
     condition = scene.here(_expression(evaluator, key))
-    points, t, direction = _behind(condition, scene)
+    points, t, means = _behind(condition, scene)
     if points is None:
         points = evaluator.place(key, now).points
     value, limit = (said.value, said.limit) if said is not None and answer is not None else (None, None)
@@ -99,8 +99,7 @@ def find(
     elif answer is None:
         reason = "; ".join(dict.fromkeys(_unknown(evaluator.explain(key, now)))) or "unknown"
     elif t is not None:
-        word = "rises above" if direction > 0 else "falls below"
-        reason = f"t = {t:.2f} over {points} points; it {word} {direction * T_CRITICAL:g}"
+        reason = f"t = {t:.2f} over {points} points; {means}"
     else:
         reason = f"{numbers(value, limit)}, {points} point{'' if points == 1 else 's'}"
     return Finding(
@@ -131,8 +130,8 @@ def _expression(evaluator: Evaluator, key: str) -> Node:
     return next(rule.expr for rule in evaluator.program.rules if rule.spec.name == key)
 
 
-def _behind(condition: Node, scene: Scene) -> tuple[int | None, float | None, int]:
-    """Points in the first window, and t and direction of the first trend, if there are any."""
+def _behind(condition: Node, scene: Scene) -> tuple[int | None, float | None, str]:
+    """Points in the first window, t of the first trend and what t would mean one, if there are any."""
     points: int | None = None
     for call in walk(condition):
         if not isinstance(call, Call) or call.window is None or not call.arguments:
@@ -143,10 +142,18 @@ def _behind(condition: Node, scene: Scene) -> tuple[int | None, float | None, in
             continue
         if call.function in TRENDS:
             t = trend_t(list(buffer.values))
-            return len(buffer.values), None if math.isnan(t) else t, TRENDS[call.function]
+            return len(buffer.values), None if math.isnan(t) else t, _meaning(call)
         if points is None:
             points = len(buffer.values)
-    return points, None, 0
+    return points, None, ""
+
+
+def _meaning(call: Call) -> str:
+    """Say from what t on a trend is one: `falling is t < -2.132 and a change of 50%`."""
+    sign = ">" if TRENDS[call.function] > 0 else "<"
+    by = call.number("by")
+    change = f" and a change of {by:.0%}" if by else ""
+    return f"{call.function} is t {sign} {TRENDS[call.function] * T_CRITICAL:g}{change}"
 
 
 def numbers(value: float | None, limit: float | None) -> str:
