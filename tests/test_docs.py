@@ -161,6 +161,7 @@ TABLES = [
     *(config.NotifyTable, config.ConsoleTable, config.SlackTable),
     *(schema.RuleFile, schema.RuleSpec, schema.MetricSpec, schema.LadderSpec, schema.RungSpec),
     *(schema.RemedySpec, schema.TrySpec, schema.LimitsSpec, schema.InhibitSpec),
+    *(schema.GateSpec, schema.RequirementSpec),
 ]
 
 

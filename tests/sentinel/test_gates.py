@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from sentinel.cli import main
+from sentinel.config import load
 from sentinel.process import Process, myself
 from tests.sentinel.event_files import T0, scalar
 
@@ -271,3 +272,15 @@ def test_no_healthy_run_of_the_corpus_fails_a_shipped_gate(
     found = as_json(capsys, *paths, "--gate", "validation-10k")
     failed = [run["run"] for run in found["runs"] if run["verdict"] == "fail"]
     assert failed == []
+
+
+def test_the_commented_gate_of_the_example_is_one(tmp_path: Path) -> None:
+    """Whoever takes the comment signs away gets a gate, in place of the pack's."""
+    text = (Path(__file__).parents[2] / "sentinel.toml").read_text(encoding="utf-8")
+    begin = text.index("# [[gate]]")
+    gate_text = "\n".join(line.removeprefix("# ") for line in text[begin:].splitlines())
+    path = tmp_path / "sentinel.toml"
+    path.write_text(text[:begin] + gate_text, encoding="utf-8")
+    found = load(path).rules.gates["validation-2k"]
+    assert len(found.require) == 3
+    assert found.require[0].early_fail
