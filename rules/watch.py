@@ -191,14 +191,13 @@ class RunWatch:
         }
         return render(rule.summary or DEFAULT_SUMMARY, values)
 
-    def marks(self) -> dict[str, BadgeText]:
-        """Return for each rule instance what keeps it from being judged, as of the last sample.
+    def marks(self, keys: Iterable[str] | None = None) -> dict[str, BadgeText]:
+        """Return for each rule instance, or for some, what keeps it from being judged as of the last sample.
 
         `error`: its evaluation failed. `warming`: it waits, by its own wish. `nodata`: its answer is UNKNOWN,
         for want of a metric or because what there is has grown old. Empty: it is judged.
         """
-        keys = self._evaluator.keys()
-        return {key: self._mark(key) for key in keys}
+        return {key: self._mark(key) for key in (self._evaluator.keys() if keys is None else keys)}
 
     def _mark(self, key: str) -> BadgeText:
         if key in self._evaluator.errors:

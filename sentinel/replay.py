@@ -1,44 +1,304 @@
-"""Judge recorded runs: the same tail, rules and ladders as live, with nothing sent and nothing remembered.
+"""Judge one recorded run: the same tail, rules and ladders as live, with nothing sent and nothing remembered.
 
-Where nothing is known of a trainer there is no catalogue of checkpoints either, so a rollback's target stays
-null.
+Several sets of rules may judge a run in one reading of it. What comes out is plain data that can be sent from
+one process to another. Of a run whose folder holds checkpoints a rollback's target is known: the newest good
+one that was there at the time and still is; else the target stays null.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
-from rules.alert import AlertState
-from rules.evaluate import Program
+from rules.coverage import coverage
+from rules.series import Sample
+from rules.watch import Observation
 from sentinel.attempts import Attempts
+from sentinel.checkpoints import Catalogue, Checkpoint
 from sentinel.config import Settings
 from sentinel.control import announced
-from sentinel.discover import CONTROL, scan
+from sentinel.discover import CHECKPOINTS, CONTROL, scan
 from sentinel.errors import RunGoneError
-from sentinel.judge import GRAVE, Judge, Step
-from sentinel.policy import Action, Book
-from sentinel.story import deeds
-from sentinel.tail import Hurt, RunTail
+from sentinel.judge import Judge, Step
+from sentinel.policy import Action, RunFacts
+from sentinel.tail import Chunk, Hurt, RunTail
+
+_PIECES = 8  # how often, while a chunk is judged, it is looked which rules have an answer
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """One run that is to be judged.
+
+    Attributes:
+        run: its name. folder: where it is. files: its event files, oldest first.
+        size: their bytes. error: why it cannot be judged, else empty.
+    """
+
+    run: str
+    folder: Path
+    files: tuple[Path, ...]
+    size: int = 0
+    error: str = ""
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What the rules said of one run."""
+    """What one set of rules said of one run.
+
+    Attributes:
+        run: its name. folder: where it is.
+        steps: every change of an alert and every rung taken, in order.
+        hurt: what could not be read.
+        points, tags: how many there are.
+        began, ended: wall times of the first and the last point, seconds since the epoch; None without one.
+        last_step: the run step at its end.
+        left: for each attempt after the first, (run step that was reached, run step it went on from).
+        unjudged: each rule that never had an answer in this run, and why not.
+        error: why nothing of the run could be judged, else empty.
+    """
 
     run: str
+    folder: Path = Path()
     steps: list[Step] = field(default_factory=list)
     hurt: list[Hurt] = field(default_factory=list)
     points: int = 0
     tags: int = 0
+    began: float | None = None
+    ended: float | None = None
+    last_step: int = 0
+    left: list[tuple[int, int]] = field(default_factory=list)
+    unjudged: dict[str, str] = field(default_factory=dict)
+    error: str = ""
 
     def lines(self) -> Iterator[dict[str, Any]]:
         """Yield one JSON-ready object per transition, and per rung taken while an alert stayed as it was."""
         for step in self.steps:
             yield step_as_json(self.run, step)
+
+    def behind(self, step: Step) -> tuple[int, float]:
+        """Return what the record holds behind a step: run steps, over all later attempts, and seconds."""
+        at = step.observation.verdict.at
+        reached = [reached for reached, _ in self.left[step.attempt :]] + [self.last_step]
+        began = [at.run_step] + [went_on for _, went_on in self.left[step.attempt :]]
+        steps = sum(max(0, end - begin) for begin, end in zip(began, reached, strict=True))
+        return steps, max(0.0, (self.ended or at.wall_time) - at.wall_time)
+
+
+class RecordedJudge(Judge):
+    """A judge of a run that is over: what is known of it afterwards is known to it no sooner than it was
+    true.
+
+    Attributes:
+        left: see Outcome.
+    """
+
+    def __init__(self, settings: Settings, folder: Path) -> None:
+        super().__init__(settings.program, settings.book)
+        self.left: list[tuple[int, int]] = []
+        if (folder / CHECKPOINTS).is_dir():
+            self.catalogue = cache(Catalogue(folder / CHECKPOINTS).list)
+
+    def rewind(
+        self, to_step: int, at_wall: float, history: Iterable[tuple[int, Sequence[Sample]]]
+    ) -> list[Step]:
+        """Begin a new attempt, and note how far the last one had come."""
+        self.left.append((self.watch.run_step, to_step))
+        return super().rewind(to_step, at_wall, history)
+
+    def _facts(self, observation: Observation) -> RunFacts:
+        facts = super()._facts(observation)
+        listed = facts.catalogue
+        if listed is None:
+            return facts
+
+        def by_then() -> list[Checkpoint]:
+            return [checkpoint for checkpoint in listed() if checkpoint.wall_time <= facts.now]
+
+        return replace(facts, catalogue=by_then)
+
+
+class _Bench:
+    """One set of rules before which a run is brought."""
+
+    def __init__(self, settings: Settings, recording: Recording, tail: RunTail) -> None:
+        self._program = settings.program
+        self._judge = RecordedJudge(settings, recording.folder)
+        self._attempts = Attempts(self._judge, tail)
+        for wall, step in announced(recording.folder / CONTROL):
+            self._attempts.announce(wall, step)
+        self._unjudged = {rule.spec.name for rule in settings.program.rules}
+        self.steps: list[Step] = []
+
+    def take(self, chunk: Chunk) -> None:
+        """Judge a chunk, in pieces: which does not change what is said of it."""
+        length = max(len(chunk.samples) // _PIECES, 64)
+        for begin in range(0, max(len(chunk.samples), 1), length):
+            start = chunk.start if begin == 0 else None
+            piece = Chunk(chunk.source, chunk.samples[begin : begin + length], start)
+            self.steps += self._attempts.take(piece)
+            self._look()
+
+    def close(self, outcome: Outcome, tags: Iterable[str]) -> None:
+        """Write down what was found."""
+        self.steps += self._judge.flush()
+        self._look()
+        watch = self._judge.watch
+        outcome.steps, outcome.left = self.steps, self._judge.left
+        outcome.last_step = watch.run_step
+        if self._unjudged:
+            sights = {sight.rule: sight for sight in coverage(self._program, list(tags))}
+            marks = watch.marks(self._waiting())
+            failures = {failure.key.partition("[")[0]: failure.what for failure in watch.failures()}
+            for rule in self._program.rules:  # in the order of the rules
+                name = rule.spec.name
+                if name not in self._unjudged:
+                    continue
+                if name in failures:
+                    reason = f"it failed: {failures[name]}"
+                elif sights[name].sight == "blind":
+                    reason = "the run logs nothing for " + ", ".join(sorted(sights[name].missing))
+                elif any(mark == "warming" for key, mark in marks.items() if key.partition("[")[0] == name):
+                    reason = "the run ended before the rule's first step or point"
+                else:
+                    reason = "too few points, or too old ones, for an answer"
+                outcome.unjudged[name] = reason
+
+    def _waiting(self) -> list[str]:
+        existing = self._judge.watch.keys()
+        return [key for key in existing if key.partition("[")[0] in self._unjudged]
+
+    def _look(self) -> None:
+        """Note which rules have an answer by now; what has breached had one."""
+        self._unjudged -= {key.partition("[")[0] for key in self._judge.watch.alerts}
+        if self._unjudged:
+            marks = self._judge.watch.marks(self._waiting())
+            self._unjudged -= {key.partition("[")[0] for key, mark in marks.items() if not mark}
+
+
+def judge_run(
+    recording: Recording, rules: Sequence[Settings], progress: Callable[[int], None] | None = None
+) -> list[Outcome]:
+    """Judge one run by one or more sets of rules, in one reading.
+
+    Args:
+        recording: the run. rules: the sets.
+        progress: told now and then how many more bytes were read.
+
+    Returns:
+        One outcome for each set of rules. A run that cannot be read has its reason in `error`.
+    """
+    common = Outcome(recording.run, recording.folder, error=recording.error)
+    if recording.error:
+        return [replace(common) for _ in rules]
+    tail = RunTail(recording.folder)
+    benches = [_Bench(settings, recording, tail) for settings in rules]
+    tags: set[str] = set()
+    done = 0
+    while True:
+        chunks, hurt = tail.read(recording.files)
+        common.hurt += [h for h in hurt if h not in common.hurt]
+        if not chunks and not tail.behind:
+            break
+        for chunk in chunks:
+            _count(common, chunk, tags)
+            for bench in benches:
+                bench.take(chunk)
+        if progress is not None:
+            come = sum(cursor.offset for cursor in tail.cursors())
+            progress(come - done)
+            done = come
+    common.tags = len(tags)
+    if not common.points:
+        reasons = "; ".join(f"{hurt.path}: {hurt.reason}" for hurt in common.hurt)
+        common.error = reasons or "no scalar in its event files"
+    outcomes = []
+    for bench in benches:
+        outcome = replace(common, steps=[], left=[], unjudged={})
+        bench.close(outcome, tags)
+        outcomes.append(outcome)
+    return outcomes
+
+
+def _count(outcome: Outcome, chunk: Chunk, tags: set[str]) -> None:
+    if not chunk.samples:
+        return
+    outcome.points += len(chunk.samples)
+    tags.update([sample[0] for sample in chunk.samples])
+    walls = [sample[2] for sample in chunk.samples]
+    low, high = min(walls), max(walls)
+    outcome.began = low if outcome.began is None else min(outcome.began, low)
+    outcome.ended = high if outcome.ended is None else max(outcome.ended, high)
+
+
+def find(paths: Sequence[Path]) -> list[Recording]:
+    """List every run at and below the given paths; a folder that cannot be looked into is one with its error.
+
+    Raises:
+        RunGoneError: a path holds no event file.
+    """
+    found = []
+    for path in paths:
+        if _is(path.is_file):
+            found.append(_recording(path.resolve().parent.name, path.parent, [path]))
+            continue
+        runs = scan(path) if _is(path.exists) else None
+        if not runs and not (runs is not None and runs.unreadable):
+            raise RunGoneError(
+                f"{path}: no TensorBoard event file (events.out.tfevents.*) at or below it; "
+                "nothing was judged"
+            )
+        found += [_recording(_name(path, name), run.path, run.event_files) for name, run in runs.items()]
+        found += [
+            Recording(_name(path, _below(path, blind.path)), Path(blind.path), (), error=blind.reason)
+            for blind in runs.unreadable
+        ]
+    return found
+
+
+def replay_paths(paths: Sequence[Path], settings: Settings) -> list[Outcome]:
+    """Judge every run below the given paths, one after the other in this process.
+
+    Raises:
+        RunGoneError: a path holds no event file.
+    """
+    return [judge_run(recording, [settings])[0] for recording in find(paths)]
+
+
+def _is(question: Callable[[], bool]) -> bool:
+    """Ask about a path; one that may not be looked at is nothing."""
+    try:
+        return question()
+    except OSError:
+        return False
+
+
+def _recording(run: str, folder: Path, files: Sequence[Path]) -> Recording:
+    size = 0
+    for file in files:
+        try:
+            size += file.stat().st_size
+        except OSError:  # gone since it was listed: the tail will say so
+            continue
+    return Recording(run, folder, tuple(files), size)
+
+
+def _name(path: Path, run: str) -> str:
+    return path.resolve().name if run == "." else f"{path.resolve().name}/{run}"
+
+
+def _below(path: Path, folder: str) -> str:
+    try:
+        return Path(folder).relative_to(path).as_posix()
+    except ValueError:  # its name is no text, and stands here in another form
+        return folder
+
+
+# -- for machines --------------------------------------------------------------
 
 
 def step_as_json(run: str, step: Step) -> dict[str, Any]:
@@ -82,92 +342,3 @@ def action_as_json(action: Action) -> dict[str, Any]:
 def finite(value: float | None) -> float | str | None:
     """Return a number as JSON can hold it. JSON has no NaN and no infinity: they are told in words."""
     return value if value is None or math.isfinite(value) else str(value)
-
-
-def replay_paths(paths: Sequence[Path], settings: Settings) -> list[Outcome]:
-    """Judge every run below the given paths.
-
-    Raises:
-        RunGoneError: a path holds no event file.
-    """
-    program, book = settings.program, settings.book
-    outcomes = []
-    for path in paths:
-        if path.is_file():
-            outcomes.append(_replay(path.resolve().parent.name, path.parent, [path], program, book))
-            continue
-        runs = scan(path) if path.is_dir() else {}
-        if not runs:
-            raise RunGoneError(
-                f"{path}: no TensorBoard event file (events.out.tfevents.*) at or below it; "
-                "nothing was judged"
-            )
-        outcomes += [
-            _replay(_name(path, name), found.path, found.event_files, program, book)
-            for name, found in runs.items()
-        ]
-    return outcomes
-
-
-def _name(path: Path, run: str) -> str:
-    return path.resolve().name if run == "." else f"{path.resolve().name}/{run}"
-
-
-def _replay(run: str, folder: Path, files: Iterable[Path], program: Program, book: Book) -> Outcome:
-    judge = Judge(program, book)
-    tail = RunTail(folder)
-    attempts = Attempts(judge, tail)
-    for wall, step in announced(folder / CONTROL):
-        attempts.announce(wall, step)
-    outcome = Outcome(run)
-    wanted = list(files)
-    while True:
-        chunks, hurt = tail.read(wanted)
-        outcome.hurt += [h for h in hurt if h not in outcome.hurt]
-        if not chunks and not tail.behind:
-            break
-        for chunk in chunks:
-            outcome.points += len(chunk.samples)
-            outcome.steps += attempts.take(chunk)
-    outcome.steps += judge.flush()
-    return outcome
-
-
-def report(outcomes: Sequence[Outcome], out: TextIO) -> int:
-    """Print what a person wants to know of a replay; returns 1 if a critical or fatal rule fired, else 0."""
-    for outcome in outcomes:
-        print(f"{outcome.run}: {outcome.points} points", file=out)
-        for hurt in outcome.hurt:
-            print(
-                f"  blind: {hurt.path} at byte {hurt.offset} for {hurt.length} bytes: {hurt.reason}", file=out
-            )
-        told = False
-        for step in outcome.steps:
-            moved = step.observation.transition
-            if moved is not None and moved.after is AlertState.PENDING and not step.actions:
-                continue
-            told = True
-            print(f"  {_sentence(step)}", file=out)
-        if not told:
-            print("  quiet", file=out)
-    return verdict(outcomes)
-
-
-def verdict(outcomes: Sequence[Outcome]) -> int:
-    """Return 1 if a critical or fatal rule fired in any run, else 0; however it is printed."""
-    moves = ((step.observation.transition, step.observation.rule) for o in outcomes for step in o.steps)
-    fired = (rule for moved, rule in moves if moved is not None and moved.after is AlertState.FIRING)
-    return 1 if any(rule.severity in GRAVE for rule in fired) else 0
-
-
-def _sentence(step: Step) -> str:
-    alert, at, moved = step.observation.alert, step.observation.verdict.at, step.observation.transition
-    value = "" if alert.value is None else f" value {alert.value:.6g}"
-    limit = "" if alert.limit is None else f" limit {alert.limit:.6g}"
-    onset = f", onset {alert.onset.step}" if alert.onset else ""
-    change = f"{moved.before.value} -> {moved.after.value}" if moved else f"still {alert.state.value}"
-    what = "; ".join(f"{name} {text}" for name, text in deeds(step.actions, "observe"))
-    return (
-        f"step {at.step:>7}  {step.observation.rule.severity:<8} {step.observation.key}: "
-        f"{change},{value}{limit}{onset}" + (f"  [{what}]" if what else "")
-    )

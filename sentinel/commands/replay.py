@@ -11,6 +11,9 @@ from pathlib import Path
 
 from sentinel.commands.options import Commands, config_option, pack_option, settings
 
+INTERRUPTED = 3
+"""The exit code after Ctrl-C: nothing was found out."""
+
 
 def add(commands: Commands) -> None:
     """Say how the command is called."""
@@ -22,15 +25,39 @@ def add(commands: Commands) -> None:
     )
     pack_option(parser)
     config_option(parser)
-    parser.add_argument("--json", action="store_true", help="one object a transition on standard output")
+    parser.add_argument(
+        "--jobs",
+        type=_count,
+        metavar="N",
+        help="processes; 1 is this one alone. Default: one a core, fewer where there is little to read",
+    )
+    parser.add_argument("--json", action="store_true", help="one object a line on standard output")
     parser.set_defaults(function=replay)
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number}: at least one process is needed")
+    return number
 
 
 def replay(options: argparse.Namespace) -> int:
     """Judge every run below the paths; 1 if a critical or fatal rule fired."""
-    from sentinel.replay import replay_paths, report, verdict
+    from sentinel.backtest import backtest, cores, fitting_jobs
+    from sentinel.replay import find
+    from sentinel.report import progress_bar, report, verdict
 
-    outcomes = replay_paths(options.paths, settings(options.config, options.pack))
+    rules = settings(options.config, options.pack)
+    recordings = find(options.paths)
+    jobs = options.jobs or fitting_jobs(recordings, cores())
+    size = sum(recording.size for recording in recordings)
+    try:
+        with progress_bar(size, sys.stderr) as progress:
+            outcomes = [found for (found,) in backtest(recordings, [rules], jobs, progress)]
+    except KeyboardInterrupt:
+        print(f"sentinel: interrupted; {len(recordings)} runs were not judged to the end", file=sys.stderr)
+        return INTERRUPTED
     if options.json:
         for outcome in outcomes:
             for line in outcome.lines():

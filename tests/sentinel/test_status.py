@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from sentinel.errors import RunGoneError
-from sentinel.replay import replay_paths, report, verdict
+from sentinel.replay import replay_paths
+from sentinel.report import report, verdict
 from sentinel.status import print_status, read_status
 from tests.fakes import FakeClock
 from tests.sentinel.event_files import T0
