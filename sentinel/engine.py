@@ -83,7 +83,7 @@ class Engine:
         for name in answered:
             remove(self._state, name)
         for run in self._runs.values():
-            run.deliver()
+            run.trainer.deliver()
         self._mail.submit()
         if beat_due:
             self._beat(now, monotonic)
@@ -124,7 +124,7 @@ class Engine:
         if run is None:
             known = ", ".join(sorted(self._runs)) or "none"
             return f"no run {request.run!r} is watched (there are: {known}); nothing was asked"
-        return run.command(
+        return run.trainer.command(
             request.verb, request.checkpoint, dict(request.set), request.reinit, request.why, name, now
         )
 

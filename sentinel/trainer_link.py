@@ -1,0 +1,144 @@
+"""One run's trainer: what it has said of itself, and what is asked of it.
+
+The registration is read anew at every look, before anything is judged: the ladders must know which verbs,
+parameters and checkpoints there are. What is asked becomes a row inside the tick's transaction; letters and
+signals leave in `deliver`, after its commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sentinel.attempts import Attempts
+from sentinel.checkpoints import Checkpoint
+from sentinel.control import announced
+from sentinel.dispatch import Dispatch, Settled
+from sentinel.judge import Judge, Step
+from sentinel.policy import Action
+from sentinel.registration import Registration
+from sentinel.run_rows import gone_back
+
+
+class TrainerLink:
+    """Meets the trainer and carries commands to it.
+
+    Attributes:
+        registration: what it has said of itself.
+    """
+
+    def __init__(self, run: str, folder: Path, judge: Judge, dispatch: Dispatch, *, act: bool) -> None:
+        """Take up the commands that have no outcome yet.
+
+        Args:
+            run: its name. folder: its folder. judge: is told of whatever the ladders need to know.
+            dispatch: holds its commands. act: whether what rules ask for is sent at all.
+        """
+        self._run = run
+        self._judge = judge
+        self._dispatch = dispatch
+        self._act = act
+        self.registration = Registration(folder)
+        judge.checkpoint_bytes = self.registration.checkpoint_bytes
+        judge.sends = act
+
+    def meet(self, attempts: Attempts, now: float) -> bool:
+        """Read what the trainer says of itself; returns whether that is new."""
+        known, before = self.registration.known, self.registration.attempt
+        fresh = self.registration.refresh()
+        self._judge.unreachable = self.registration.unreachable if self._act else ""
+        if fresh:
+            if known and self.registration.attempt > before:
+                attempts.announce(now, None)
+            self.hear_of_attempts(attempts)
+            self._judge.declared = self.registration.declared
+            self._judge.catalogue = self.registration.catalogue
+        return fresh
+
+    def hear_of_attempts(self, attempts: Attempts) -> None:
+        """Take the trainer's word for the attempts that its files tell of."""
+        for wall, step in announced(self.registration.control):
+            attempts.announce(wall, step)
+
+    def follow(self, attempts: Attempts, now: float) -> list[Settled]:
+        """Take every command one step further; returns those with something to tell."""
+        told = self._dispatch.follow(self.registration, now)
+        for settled in told:
+            row = settled.row
+            if not settled.final or row["verb"] != "rollback":
+                continue
+            if row["state"] == "done":
+                self.hear_of_attempts(attempts)
+                self._judge.ledger.rollbacks.append(gone_back(row))
+            elif row["key"] is not None:
+                alert = self._judge.watch.alerts.get(row["key"])
+                if alert is not None and alert.last is not None:
+                    self._judge.refused(row["key"], row["rung"], alert.last)
+        self._judge.ledger.in_flight = self._dispatch.in_flight
+        return told
+
+    def ask(self, step: Step, action: Action, thread: str, now: float) -> None:
+        """Ask for what a rung asks for."""
+        self._dispatch.ask(
+            action.verb,
+            checkpoint=action.checkpoint,
+            to_step=action.to_step,
+            set=dict(action.set or {}),
+            reinit=action.reinit,
+            reason=action.reason,
+            asked_step=step.observation.verdict.at.run_step,
+            attempt=self.registration.attempt,
+            now=now,
+            key=step.observation.key,
+            rung=action.rung,
+            thread=thread,
+        )
+        self._judge.ledger.in_flight = self._dispatch.in_flight
+
+    def command(
+        self,
+        verb: str,
+        checkpoint: str | None,
+        changes: dict[str, Any],
+        reinit: Sequence[str],
+        why: str,
+        request: str,
+        now: float,
+    ) -> str:
+        """Ask the trainer for something that a person wants; returns an empty string, or why it is
+        impossible.
+        """
+        to_step = None
+        if verb == "rollback":
+            found = self._wanted(checkpoint)
+            if found is None:
+                which = f"no verified checkpoint {checkpoint}" if checkpoint else "no good checkpoint"
+                return f"{which} in {self._run}; nothing was asked"
+            checkpoint, to_step = found.name, found.step
+        if self.registration.record is None:
+            return f"{self._run}: {self.registration.unreachable}; nothing was asked"
+        self._dispatch.ask(
+            verb,
+            checkpoint=checkpoint,
+            to_step=to_step,
+            set=changes,
+            reinit=tuple(reinit),
+            reason=why,
+            asked_step=self._judge.watch.run_step,
+            attempt=self.registration.attempt,
+            now=now,
+            request=request,
+        )
+        return ""
+
+    def _wanted(self, name: str | None) -> Checkpoint | None:
+        """The checkpoint a person named, however suspect, or the newest good one."""
+        if name is None:
+            return self._judge.newest_good()
+        known = self._judge.catalogue() if self._judge.catalogue else ()
+        return next((c for c in known if c.name == name and c.verified), None)
+
+    def deliver(self) -> None:
+        """Carry out what the commit has made certain: write letters, ring, escalate."""
+        self._dispatch.perform()
