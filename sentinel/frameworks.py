@@ -110,7 +110,7 @@ ALGORITHMS = (
     ),
     Signature(
         "dqn",
-        ("rollout/exploration_rate", "losses/q_values", "losses/td_loss", "Max. Q", "q_taken_mean"),
+        ("rollout/exploration_rate", "losses/q_values", "losses/td_loss", "q_taken_mean"),
     ),
     Signature(
         "rlhf",
