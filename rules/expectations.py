@@ -107,11 +107,13 @@ def compare(case: Case, seen: Seen, severities: Mapping[str, Severity]) -> list[
     return found
 
 
-def count(case: Case, runs: Sequence[Seen], points: int, severities: Mapping[str, Severity]) -> list[Failure]:
+def count(
+    case: Case, runs: Mapping[str, Seen], points: int, severities: Mapping[str, Severity]
+) -> list[Failure]:
     """Compare all runs of a case with what is expected of them together.
 
     Args:
-        case: what was played. runs: what came of it, seed by seed.
+        case: what was played. runs: what came of it by the run's label, seed by seed.
         points: of the longest series, over all runs.
         severities: of each rule by name.
     """
@@ -119,19 +121,19 @@ def count(case: Case, runs: Sequence[Seen], points: int, severities: Mapping[str
     for number, expect in enumerate(case.expect):
         if expect.runs is None:
             continue
-        met = sum(not list(unmet(number, expect, seen)) for seen in runs)
+        others = [label for label, seen in runs.items() if list(unmet(number, expect, seen))]
+        met = len(runs) - len(others)
         if not expect.runs.min <= met <= expect.runs.max:
             wanted = _bounds(expect.runs.min, expect.runs.max)
-            what = (
-                f"{expect.rule or expect.gate}: expected so in {wanted} of {len(runs)} runs; it was in {met}"
-            )
+            told = f"{expect.rule or expect.gate}: expected so in {wanted} of {len(runs)} runs"
+            what = f"{told}; it was in {met}" + (f", not with {listed(others)}" if others else "")
             found.append(Failure(("expect", number, "runs"), what, expect.rule))
     rate = case.expect_false_alarms_per_1e5
     if rate is not None:
         loud = _loud(rate.severity, severities)
         fired = {
-            key: sum(len(seen.stories[key].firings) for seen in runs if key in seen.stories)
-            for key in sorted({key for seen in runs for key in seen.stories})
+            key: sum(len(seen.stories[key].firings) for seen in runs.values() if key in seen.stories)
+            for key in sorted({key for seen in runs.values() for key in seen.stories})
             if key.partition("[")[0] in loud
         }
         alarms = sum(fired.values())
@@ -317,6 +319,12 @@ def _told(firings: Sequence[Firing]) -> str:
     value = "" if first.value is None else f", value {first.value:.6g}"
     often = "" if len(firings) == 1 else f", {len(firings)} times in all"
     return f"first fired at step {first.step} (wall {first.wall:g}{value}, {first.message!r}){often}"
+
+
+def listed(labels: Sequence[str], most: int = 6) -> str:
+    """Name things, the first of them where they are many."""
+    more = f" and {len(labels) - most} more" if len(labels) > most else ""
+    return ", ".join(labels[:most]) + more
 
 
 def _bounds(least: float, most: float) -> str:

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from rules import generators, packs
-from rules.case import Case, points, rewinds, whole
+from rules.case import Axis, Case, points, rewinds, whole
 from rules.evaluate import Program, compile_rules
 from rules.gate import GateBook, compile_gates
 from rules.merge import RuleSet, merge
-from rules.notation import seeds, span
+from rules.notation import expand, seeds, span
 from rules.schema import Strict, validate
 from rules.source import Document, Path, Problem, RuleErrors, nearest, parse
 
@@ -143,11 +143,10 @@ _Fault = tuple[Path, str, str]
 def _points_faults(case: Case) -> Iterator[_Fault]:
     well = True
     for index, axis in enumerate((case, *case.axis)):
-        try:
-            points(axis)
-        except ValueError as error:
-            well = False
-            yield () if index == 0 else ("axis", index - 1), str(error), ""
+        place: Path = () if index == 0 else ("axis", index - 1)
+        found = list(_axis_faults(axis))
+        well = well and not found
+        yield from (((*place, *inner), what, "") for inner, what in found)
     for key, read in _READ.items():
         text = getattr(case, key)
         if text is not None:
@@ -163,6 +162,23 @@ def _points_faults(case: Case) -> Iterator[_Fault]:
             rewinds(case)
         except ValueError as error:
             yield ("rewind_at",), str(error), ""
+
+
+def _axis_faults(axis: Axis) -> Iterator[tuple[Path, str]]:
+    """Every series that is not written as it should be; and if all are, whether its places are."""
+    well = True
+    for tag, text in axis.series.items():
+        try:
+            expand(text)
+        except ValueError as error:
+            well = False
+            yield ("series", tag), f"{tag}: {error}"
+    if not well:
+        return
+    try:
+        points(axis)
+    except ValueError as error:
+        yield (str(error).partition(":")[0],), str(error)
 
 
 def _origin_faults(case: Case) -> Iterator[_Fault]:

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from rules import generators, scenario
 from rules.case import Case
-from rules.expectations import Failure, compare, count
+from rules.expectations import Failure, Seen, compare, count, listed
 from rules.notation import seeds
 from rules.scenario import Scenario
 from rules.source import Problem, RuleErrors, nearest
-from sentinel.cases import Course, Played, courses, play, read_source
+from sentinel.cases import Course, courses, play, read_source
 from sentinel.errors import ConfigError
 from sentinel.tail import Chunk
 
@@ -70,7 +70,7 @@ class Told:
 
     def sentence(self) -> str:
         """Return what failed, with the seeds it failed for."""
-        return f"{', '.join(self.runs)}: {self.failure.what}" if self.runs else self.failure.what
+        return f"{listed(self.runs)}: {self.failure.what}" if self.runs else self.failure.what
 
 
 @dataclass(slots=True)
@@ -202,12 +202,12 @@ def run_test(test: Test, clock: Callable[[], float], each: Callable[[], None] = 
     begun = clock()
     case = test.case
     severities = {rule.spec.name: rule.spec.severity for rule in test.scenario.program.rules}
-    runs: list[Played] = []
+    runs: dict[str, Seen] = {}
     points = 0
     failed: dict[tuple[str | int, ...], list[tuple[Failure, Course]]] = {}
     for course in courses(case, test.recorded):
         played = play(test.scenario, case, course)
-        runs.append(played)
+        runs[course.label] = played.seen
         points += course.points
         for failure in compare(case, played.seen, severities):
             failed.setdefault((*failure.path, failure.rule), []).append((failure, course))
@@ -217,7 +217,7 @@ def run_test(test: Test, clock: Callable[[], float], each: Callable[[], None] = 
         first, course = found[0]
         labels = tuple(course.label for _, course in found if course.label)
         result.failures.append(Told(test.where(first), first, labels, course))
-    for failure in count(case, [played.seen for played in runs], points, severities):
+    for failure in count(case, runs, points, severities):
         result.failures.append(Told(test.where(failure), failure))
     result.seconds = clock() - begun
     return result

@@ -68,7 +68,7 @@ def timeline(test: Test, told: Told) -> list[Line]:
     for step in failure.came[:3]:
         words = marks.setdefault(_came(rows, step), [])
         words += [] if "came" in words else ["came"]
-    return _shown(key, rows, marks)
+    return _shown(f"{key}, {course.label}" if course.label else key, rows, marks)
 
 
 def _key(rule: str, played: Played) -> str | None:

@@ -128,3 +128,39 @@ def test_packs_are_read_by_name() -> None:
     assert packs.read("td3").data["pack"] == parse('name = "td3"', "x").data
     with pytest.raises(LookupError, match="no pack 'genric'; did you mean 'generic'"):
         packs.read("genric")
+
+
+def test_every_problem_of_a_file_is_told_at_once_and_in_its_place() -> None:
+    """Of its rules, its series, its generators, its expectations: whoever corrects them starts it once."""
+    text = """
+[[rule]]
+name = "high"
+expr = "m['q'] >> 50"
+[[test]]
+name = "one"
+steps = "1 2"
+series = { q = "1 one 2", r = "1 2 3 x" }
+[[test.expect]]
+rule = "hihg"
+never = true
+[[test]]
+name = "two"
+gen = "chetah"
+seeds = "3-1"
+checkpoints = "nan"
+[[test.expect]]
+rule = "high"
+actions = ["notify"]
+before = "nothing"
+[[test]]
+name = "three"
+series = { q = "1 2 3" }
+steps = "1 2"
+quiet = "info"
+"""
+    with pytest.raises(RuleErrors) as caught:
+        load(text, "t.toml", nothing_to_read)
+    found = sorted((int(p.where.split(":")[1]), int(p.where.split(":")[2])) for p in caught.value.problems)
+    assert found == [
+        (4, 1), (8, 12), (8, 27), (10, 1), (14, 1), (15, 1), (16, 1), (20, 1), (24, 1),
+    ]  # fmt: skip

@@ -257,7 +257,7 @@ def test_an_expectation_may_be_of_so_many_seeds() -> None:
     )
     assert generated(f"{run}runs = {{ max = 0 }}\n") == []
     assert generated(f"{run}runs = {{ min = 1, max = 3 }}\n") == [
-        "high: expected so in 1 to 3 of 4 runs; it was in 0"
+        "high: expected so in 1 to 3 of 4 runs; it was in 0, not with seed 0, seed 1, seed 2, seed 3"
     ]
 
 
