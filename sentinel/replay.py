@@ -59,7 +59,7 @@ class Outcome:
         last_step: the run step at its end.
         left: for each attempt after the first, (run step that was reached, run step it went on from).
         unjudged: each rule that never had an answer in this run, and why not.
-        error: why nothing of the run could be judged, else empty.
+        error: why nothing of the run could be read, else empty. A run without a scalar has none: it was read.
     """
 
     run: str
@@ -146,8 +146,11 @@ class _Bench:
     def close(self, outcome: Outcome, tags: Iterable[str]) -> None:
         """Write down what was found."""
         self.steps += self._judge.flush()
-        self._look()
         watch = self._judge.watch
+        if not outcome.points:
+            outcome.unjudged = {rule.spec.name: "the run logs no scalar" for rule in self._program.rules}
+            return
+        self._look()
         outcome.steps, outcome.left = self.steps, self._judge.left
         outcome.last_step = watch.run_step
         if self._unjudged:
@@ -214,8 +217,7 @@ def judge_run(
             done = come
     common.tags = len(tags)
     if not common.points:
-        reasons = "; ".join(f"{hurt.path}: {hurt.reason}" for hurt in common.hurt)
-        common.error = reasons or "no scalar in its event files"
+        common.error = "; ".join(f"{hurt.path}: {hurt.reason}" for hurt in common.hurt)
     outcomes = []
     for bench in benches:
         outcome = replace(common, steps=[], left=[], unjudged={})

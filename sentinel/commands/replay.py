@@ -31,6 +31,9 @@ def add(commands: Commands) -> None:
         metavar="N",
         help="processes; 1 is this one alone. Default: one a core, fewer where there is little to read",
     )
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="every change of every run, and a row for every rule"
+    )
     parser.add_argument("--json", action="store_true", help="one object a line on standard output")
     parser.set_defaults(function=replay)
 
@@ -46,7 +49,9 @@ def replay(options: argparse.Namespace) -> int:
     """Judge every run below the paths; 1 if a critical or fatal rule fired."""
     from sentinel.backtest import backtest, cores, fitting_jobs
     from sentinel.replay import find
-    from sentinel.report import progress_bar, report, verdict
+    from sentinel.report import print_tally, progress_bar
+    from sentinel.tally import tally
+    from sentinel.tally_json import tally_as_json
 
     rules = settings(options.config, options.pack)
     recordings = find(options.paths)
@@ -58,9 +63,10 @@ def replay(options: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print(f"sentinel: interrupted; {len(recordings)} runs were not judged to the end", file=sys.stderr)
         return INTERRUPTED
+    found = tally(outcomes, rules)
     if options.json:
-        for outcome in outcomes:
-            for line in outcome.lines():
-                print(json.dumps(line, allow_nan=False))
-        return verdict(outcomes)
-    return report(outcomes, sys.stdout)
+        for line in tally_as_json(found):
+            print(json.dumps(line, allow_nan=False))
+    else:
+        print_tally(found, sys.stdout, verbose=options.verbose)
+    return found.exit_code

@@ -11,8 +11,8 @@ import pytest
 
 from sentinel.errors import RunGoneError
 from sentinel.replay import replay_paths
-from sentinel.report import report, verdict
 from sentinel.status import print_status, read_status
+from sentinel.tally import tally
 from tests.fakes import FakeClock
 from tests.sentinel.event_files import T0
 from tests.sentinel.scene import Scene
@@ -54,7 +54,7 @@ def test_a_replay_is_lines_of_json_and_1_when_something_grave_fired(
     assert lines
     wanted = {"run", "rule", "from", "to", "step", "onset_step", "wall_time", "value", "severity", "actions"}
     assert wanted <= set(json.loads(lines[0]))
-    assert verdict(outcomes) == report(outcomes, io.StringIO()) == code
+    assert tally(outcomes, scene.settings).exit_code == code
 
 
 def test_a_replay_of_a_file_a_run_and_a_tree_names_them(
@@ -86,4 +86,4 @@ def test_a_replay_goes_on_behind_a_stretch_without_scalars(
         scene.write(record(Event(wall_time=T0 + 4, step=1, graph_def=b"x" * 300).SerializeToString()))
     scene.log(curve([60, 60, 60], begin=2))
     monkeypatch.setattr("sentinel.tail.RunTail.read", _in_pieces(500))
-    assert verdict(replay_paths([scene.logdir], scene.settings)) == 1
+    assert tally(replay_paths([scene.logdir], scene.settings), scene.settings).exit_code == 1
