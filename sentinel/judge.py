@@ -139,6 +139,10 @@ class Judge:
         self.ledger.rewinds.append((to_step, at_wall))
         return self._decide(self.watch.rewind(to_step, at_wall, history))
 
+    def warm(self, samples: Sequence[Sample], source: int) -> None:
+        """Fill the windows from samples that were judged before."""
+        self.watch.warm(samples, source)
+
     def newest_good(self) -> Checkpoint | None:
         """Return the newest checkpoint fit for a rollback by hand: whole, on this line, unsuspected."""
         if self.catalogue is None:

@@ -13,14 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from rules.gate import Ending
 from rules.series import Sample
 from rules.watch import Judged
 from sentinel.attempts import Attempts
 from sentinel.clock import Clock
 from sentinel.config import Settings
 from sentinel.dispatch import Dispatch, Settled
+from sentinel.gate_watch import GatePlan, LiveGates
+from sentinel.gates import GatedJudge
 from sentinel.journal import Journal
-from sentinel.judge import Judge, Step
+from sentinel.judge import Step
 from sentinel.mail import Mail
 from sentinel.probes import Probes
 from sentinel.run_rows import RunRows
@@ -55,6 +58,7 @@ class Tools:
     mail: Mail
     clock: Clock
     act: bool
+    gates: GatePlan | None = None
 
 
 class LiveRun:
@@ -64,6 +68,7 @@ class LiveRun:
         name: of the run. phase: what is known of its life.
         trainer: who trains it, and what is asked of them.
         is_blind: nothing of it could be read at the last look.
+        gates: what it is held against; None for nothing.
     """
 
     def __init__(self, name: str, folder: Path, tools: Tools, now: float) -> None:
@@ -71,13 +76,13 @@ class LiveRun:
         self.name = name
         self._tools = tools
         self._rows = rows = RunRows(tools.journal, name)
-        run, judged, rewinds = rows.run(), rows.judged(), rows.rewinds()
+        run, judged, rewinds = rows.run(), rows.fact("judged"), rows.rewinds()
         self._new = bool(judged.get("new", run is None))
         self._history_ends = now - (FRESH_SECONDS if self._new else PAST_SECONDS)
         self.phase: Phase = run["phase"] if run else "live"
         self._first_seen = run["first_seen"] if run else now
         self._last_wall: float | None = run["last_wall"] if run else None
-        self._judge = Judge(
+        self._judge = GatedJudge(
             tools.settings.program,
             tools.settings.book,
             alerts=rows.alerts(),
@@ -91,6 +96,9 @@ class LiveRun:
         dispatch = Dispatch(name, folder, tools.journal, tools.settings.patience, tools.clock, act=tools.act)
         self.trainer = TrainerLink(name, folder, self._judge, dispatch, act=tools.act)
         self.trainer.hear_of_attempts(self._attempts)
+        self.gates: LiveGates | None = None
+        if tools.gates is not None:
+            self.gates = LiveGates(name, tools.gates, self._judge, rows.fact("gates"), now, act=tools.act)
         self._attempts.refill()
         self._judge.watch.resume(Judged(judged.get("due"), tuple(judged.get("open", ()))))
         self._probes = Probes(folder)
@@ -133,6 +141,7 @@ class LiveRun:
         if not self._tail.behind:  # what lies between may hold points: it is no silence yet, and no present
             self._let_time_pass(now)
             self._new = False
+            self._ask_gates(now)
         self._follow_commands(now)  # what was just asked goes out with this commit
         if chunks or monotonic - self._marked >= MARKS_EVERY:
             self._marked = monotonic
@@ -203,6 +212,22 @@ class LiveRun:
             self._record(self._attempts.probe(found), now)
         self._record(self._judge.silence(now), now)
 
+    def _ask_gates(self, now: float) -> None:
+        if self.gates is None:
+            return
+        over = self.phase == "past" or (self.phase == "finished" and self._flushed)
+        for message in self.gates.look(
+            self.trainer, last_wall=self._last_wall, past=self.phase == "past", over=over, now=now
+        ):
+            self._post(message, now)
+
+    def close_gates(self, ending: Ending, now: float) -> None:
+        """Settle the gates: the supervised job has ended."""
+        if self.gates is not None and self.gates.trained:
+            for message in self.gates.close(self.trainer, ending, now):
+                self._post(message, now)
+            self._save()
+
     def _silent_before(self, now: float) -> float:
         """Seconds for which the file was silent before this process began, as far as they matter."""
         silent = QUIET_SECONDS if self._last_wall is None else now - self._last_wall
@@ -261,6 +286,8 @@ class LiveRun:
         rows.note_states("alerts", watch.alerts)
         rows.note_states("climbs", self._judge.climbs)
         rows.note_rewinds(self._attempts.rewinds)
+        if self.gates is not None:
+            rows.note("gates", self.gates.body())
         rows.note("judged", {**dataclasses.asdict(watch.judged), "new": self._new})
         rows.note_run(
             {

@@ -41,9 +41,9 @@ class RunRows:
         """Return how far each event file was read and judged."""
         return self._journal.cursors(self._run).values()
 
-    def judged(self) -> dict[str, Any]:
-        """Return how far judging had come beyond the samples: kept as `note` wrote it."""
-        rows = self._journal.rows("SELECT value FROM meta WHERE name = ?", f"judged/{self._run}")
+    def fact(self, name: str) -> dict[str, Any]:
+        """Return one of the run's other facts, as `note` wrote it; empty where it never did."""
+        rows = self._journal.rows("SELECT value FROM meta WHERE name = ?", f"{name}/{self._run}")
         found: dict[str, Any] = json.loads(rows[0]["value"]) if rows else {}
         return found
 
