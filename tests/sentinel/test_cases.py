@@ -166,6 +166,16 @@ def test_a_source_may_be_cut_filtered_and_renamed(tmp_path: Path) -> None:
     assert recorded(tmp_path, until) == []
 
 
+def test_a_cut_by_steps_knows_of_attempts(tmp_path: Path) -> None:
+    """What an attempt logs anew lies within the cut again."""
+    event_file(
+        tmp_path, *scalars("q", 1, 1, 1, 60), start(2, T0 + 100), scalar("q", 2, 1, T0 + 110),
+        scalar("q", 3, 70, T0 + 120),
+    )  # fmt: skip
+    cut = 'source = "."\nonly_steps = "0-3"\n'
+    assert recorded(tmp_path, f"{cut}{FIRES}times = 1\nvalue = 70\n") == []
+
+
 @pytest.mark.parametrize(
     ("test", "told"),
     [
@@ -379,6 +389,23 @@ def test_a_rewind_after_a_rollback_is_that_rollback() -> None:
     )
     test += '{ do = "rollback", to_step = 300 }, "notify", "checkpoint", "terminate"]\n'
     assert failures(load(again + test, "t.toml", str), 0) == []
+
+
+TWICE = (
+    LADDER.replace("max = 1", 'max = 3, cooldown = "50 steps"')
+    .replace("100+100x7", "100+100x5 400+100x8")
+    .replace("1 1 1 60x4", "1 1 1 60x2 1x4 60x3")
+)
+
+
+def test_a_rollback_that_was_done_counts_against_the_runs_limits() -> None:
+    """As it does live: what is used up ends the run."""
+    last = '{ do = "rollback", to_step = 500 }'
+    for limit, expected in ((2, last), (1, '"terminate"')):
+        limits = f"[limits]\nmax_rollbacks = {limit}\n[[test]]"
+        test = f'rewind_at = 300\ncheckpoints = "100+100x4"\n{EXPECT}actions = ["notify", "checkpoint", '
+        test += f'{{ do = "rollback", to_step = 300 }}, "notify", "checkpoint", {expected}]\n'
+        assert failures(load(TWICE.replace("[[test]]", limits) + test, "t.toml", str), 0) == [], limit
 
 
 def test_a_rewind_may_be_told_by_its_step_alone() -> None:
