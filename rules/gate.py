@@ -197,6 +197,10 @@ class GateWatch:
             self._evaluator.feed(samples, source, judge=False)
         self._evaluator.flush(judge=False)
 
+    def flush(self) -> None:
+        """Close open ticks, since two seconds have gone by without a point; the run may go on."""
+        self._note(self._evaluator.flush())
+
     def end(self, ended_step: int | None = None) -> None:
         """Close open ticks: no further point belongs to them. A gate is judged whose `at` the run has just
         come to.
@@ -204,7 +208,7 @@ class GateWatch:
         Args:
             ended_step: the step at which the trainer says that it finished; it need not have logged there.
         """
-        self._note(self._evaluator.flush())
+        self.flush()
         step = max(self._evaluator.run_step, ended_step or 0)
         self._judge([gate for gate in self._waiting() if self._has_come_to(gate, step)])
 
@@ -235,7 +239,7 @@ class GateWatch:
 
     def _judge(self, gates: Sequence[Gate]) -> None:
         if gates:
-            self._note(self._evaluator.flush())
+            self.flush()
         for gate in gates:
             progress = self._progress[gate.name]
             progress.findings = self._findings(gate)

@@ -65,11 +65,11 @@ class Attempts:
             kept = 0
             if not noted:
                 kept = next((i for i, sample in enumerate(valid) if sample[2] > began), len(valid))
-                watch.warm(valid[:kept], source)
+                self._judge.warm(valid[:kept], source)
                 if kept < len(valid):
                     watch.warmed()
                     noted = True
-            watch.warm(valid[kept:], source)
+            self._judge.warm(valid[kept:], source)
         if not noted:
             watch.warmed()
 
@@ -125,7 +125,7 @@ class Attempts:
         if since is not None:
             void = self._void()
             for source, samples in self._since(since, wall):
-                watch.warm([sample for sample in samples if holds(sample[2], void)], source)
+                self._judge.warm([sample for sample in samples if holds(sample[2], void)], source)
             watch.resume(Judged())
         return steps
 

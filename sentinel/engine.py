@@ -7,9 +7,11 @@ from __future__ import annotations
 from fnmatch import fnmatch
 from pathlib import Path
 
+from rules.gate import Ending
 from sentinel.clock import Clock
 from sentinel.config import Settings
 from sentinel.discover import Runs, scan
+from sentinel.gate_watch import GatePlan, LiveGates
 from sentinel.inbox import Request, pending, remove
 from sentinel.journal import Journal, to_json
 from sentinel.live_run import LiveRun, Tools
@@ -40,6 +42,7 @@ class Engine:
         clock: Clock,
         *,
         act: bool,
+        gates: GatePlan | None = None,
     ) -> None:
         self._logdir = logdir
         self._state = state
@@ -47,7 +50,7 @@ class Engine:
         self._journal = journal
         self._mail = mail
         self._clock = clock
-        self._tools = Tools(settings, journal, mail, clock, act)
+        self._tools = Tools(settings, journal, mail, clock, act, gates)
         self._runs: dict[str, LiveRun] = {}
         self._found = Runs()
         self._scanned = float("-inf")
@@ -88,6 +91,15 @@ class Engine:
         if beat_due:
             self._beat(now, monotonic)
         return grew
+
+    def close_gates(self, ending: Ending) -> list[LiveGates]:
+        """Settle the gates of every run that was trained while it was watched; `ending` is the job's."""
+        now = self._clock.wall()
+        with self._journal.transaction():
+            for run in self._runs.values():
+                run.close_gates(ending, now)
+        self._mail.submit()
+        return [run.gates for run in self._runs.values() if run.gates is not None and run.gates.trained]
 
     def _find_runs(self, now: float, monotonic: float) -> None:
         if monotonic - self._scanned < SCAN_EVERY:

@@ -50,6 +50,8 @@ class GatedJudge(Judge):
 
     def flush(self) -> list[Step]:
         """Close open ticks: no further point belongs to them."""
+        if self.gates is not None:
+            self.gates.flush()
         return self._told(super().flush())
 
     def rewind(
@@ -60,6 +62,12 @@ class GatedJudge(Judge):
             history = list(history)
             self.gates.rewind(history)
         return self._told(super().rewind(to_step, at_wall, history))
+
+    def warm(self, samples: Sequence[Sample], source: int) -> None:
+        """Fill the windows from samples that were judged before; a gate without a verdict looks again."""
+        if self.gates is not None:
+            self.gates.feed(samples, source)
+        super().warm(samples, source)
 
     def _told(self, steps: list[Step]) -> list[Step]:
         """Tell the gates of every rule that has begun to fire."""
@@ -158,15 +166,15 @@ def _judge(
             points += len(chunk.samples)
             attempts.take(chunk)
     judge.flush()
-    ending, ended_step = how_it_ended(folder)
+    registration = Registration(folder)
+    registration.refresh()
+    ending, ended_step = how_it_ended(registration)
     gates.end(ended_step)
     return GateReport(run, path, ending, points, tuple(gates.outcomes(ending)), tuple(hurt))
 
 
-def how_it_ended(folder: Path) -> tuple[Ending, int | None]:
+def how_it_ended(registration: Registration) -> tuple[Ending, int | None]:
     """Return what the trainer's guard left word of: how the run ended, and the step at which it finished."""
-    registration = Registration(folder)
-    registration.refresh()
     if not registration.known:
         return "unknown", None
     if registration.finished:

@@ -14,10 +14,12 @@ from notifier.console import ConsoleNotifier
 from notifier.message import Message
 from notifier.route import channels_for
 from notifier.slack import SlackNotifier
+from rules.gate import Ending
 from sentinel.clock import Clock
 from sentinel.config import Settings, SlackTable
 from sentinel.engine import Engine
 from sentinel.errors import StateError
+from sentinel.gate_watch import GatePlan, final_code
 from sentinel.journal import Journal
 from sentinel.lock import StateLock
 from sentinel.mail import Mail
@@ -49,6 +51,7 @@ def serve(
     act: bool,
     child: Sequence[str],
     clock: Clock,
+    gates: GatePlan | None = None,
 ) -> int:
     """Watch every run below `logdir`.
 
@@ -59,9 +62,10 @@ def serve(
         act: send commands; else they are only told.
         child: a command to start and to supervise; empty for none.
         clock: time.
+        gates: what the runs are held against; None for nothing.
 
     Returns:
-        The child's exit code, or 0 when stopped by SIGINT or SIGTERM.
+        The child's exit code, with gates as `final_code` has it; or 0 when stopped by SIGINT or SIGTERM.
 
     Raises:
         StateError: another sentinel holds the state, or the journal cannot be written. Once a child has been
@@ -79,7 +83,7 @@ def serve(
     with journal.transaction():
         journal.put("meta", name="mode", value="act" if act else "observe")
         journal.put("meta", name="logdir", value=str(logdir.absolute()))
-    engine = Engine(logdir, folder, settings, journal, mail, clock, act=act)
+    engine = Engine(logdir, folder, settings, journal, mail, clock, act=act, gates=gates)
 
     def tell(message: Message) -> None:
         with journal.transaction():
@@ -89,7 +93,15 @@ def serve(
     try:
         if child:
             with Child(child, wake=wakeup.ring) as job:
-                code = _supervise(job, engine, wakeup, clock, tell, settle=partial(outbox.drain, DRAIN))
+                code = _supervise(
+                    job,
+                    engine,
+                    wakeup,
+                    clock,
+                    tell,
+                    settle=partial(outbox.drain, DRAIN),
+                    gated=gates is not None,
+                )
         else:
             with _Stop(wakeup.ring) as stop:
                 code = _until(engine, wakeup, clock, stop.poll)
@@ -125,13 +137,19 @@ def _supervise(
     tell: Callable[[Message], None],
     *,
     settle: Callable[[], object],
+    gated: bool,
 ) -> int:
-    """Watch a job to its end, and return its exit code; where the memory fails the job goes on, unwatched."""
+    """Watch a job to its end, and return its exit code, or what its gates make of it; where the memory fails
+    the job goes on, unwatched.
+    """
     try:
         code = _until(engine, wakeup, clock, job.poll)
         if code and job.asked_to_stop is None:
             tell(_failure(job, code, clock.wall()))
         _after(engine, wakeup, clock)
+        if gated:
+            ending: Ending = "terminated" if job.asked_to_stop else "died" if code else "finished"
+            code = final_code(code, engine.close_gates(ending))
         settle()
         engine.tick()
     except StateError as error:

@@ -70,6 +70,7 @@ def _run(journal: Journal, row: dict[str, Any]) -> dict[str, Any]:
         "trainer": json.loads(row["trainer"]) if row["trainer"] else None,
         "alerts": [_speakable(alert) for alert in alerts if alert["state"] != "inactive"],
         "fired": _fired(journal, run),
+        "gates": json.loads(_meta(journal, f"gates/{run}") or "{}"),
         "marks": json.loads(marks[0]["value"]) if marks else {},
         "commands": [
             {
@@ -136,6 +137,9 @@ def print_status(status: dict[str, Any], out: TextIO) -> None:
             limit = "" if alert["limit"] is None else f" (limit {_number_text(alert['limit'])})"
             onset = f", since step {alert['onset'][3]}" if alert["onset"] else ""
             print(f"  {alert['state']:<10} {alert['key']}{value}{limit}{onset}", file=out)
+        for name, gate in run["gates"].items():
+            reason = f": {gate['reason']}" if gate["reason"] else ""
+            print(f"  gate       {name} (at {gate['at']}) {gate['verdict']}{reason}", file=out)
         for key, mark in run["marks"].items():
             if mark in ("nodata", "error"):
                 print(f"  {mark:<10} {key}", file=out)

@@ -132,6 +132,21 @@ class TrainerLink:
         )
         return ""
 
+    def end(self, why: str, now: float) -> None:
+        """Ask the trainer to end, because of no single alert."""
+        self._dispatch.ask(
+            "terminate",
+            checkpoint=None,
+            to_step=None,
+            set={},
+            reinit=(),
+            reason=why,
+            asked_step=self._judge.watch.run_step,
+            attempt=self.registration.attempt,
+            now=now,
+        )
+        self._judge.ledger.in_flight = self._dispatch.in_flight
+
     def _wanted(self, name: str | None) -> Checkpoint | None:
         """The checkpoint a person named, however suspect, or the newest good one."""
         if name is None:

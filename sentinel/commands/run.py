@@ -23,12 +23,20 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--act", action="store_true", help="send commands to the trainer; without it they are only told"
     )
+    parser.add_argument(
+        "--gate",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="hold the runs against a gate, or several (a,b); with --act a failed one ends the training",
+    )
     parser.add_argument("--state", type=Path, help="folder of the sentinel's memory; default: [state] folder")
     parser.set_defaults(function=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Watch until told to stop, or until the child has ended."""
+    from sentinel.gate_watch import GatePlan
     from sentinel.service import serve
 
     chosen = settings(options.config)
@@ -39,4 +47,5 @@ def run(options: argparse.Namespace) -> int:
         act=options.act or chosen.mode == "act",
         child=options.child,
         clock=SystemClock(),
+        gates=GatePlan.of(chosen, options.gate),
     )

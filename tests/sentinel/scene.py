@@ -13,6 +13,7 @@ from notifier.message import Message
 from rules.series import Sample
 from sentinel.config import Settings, load
 from sentinel.engine import Engine
+from sentinel.gate_watch import GatePlan
 from sentinel.journal import Journal
 from sentinel.mail import Mail
 from sentinel.outbox import ChannelHealth, Delivered, Result, Row
@@ -93,7 +94,15 @@ def _settings(rules: str) -> Settings:
 class Scene:
     """One log directory under watch; `start` again is what a restart after a SIGKILL is."""
 
-    def __init__(self, folder: Path, clock: FakeClock, rules: str = RULES, *, act: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        clock: FakeClock,
+        rules: str = RULES,
+        *,
+        act: bool = False,
+        gates: Sequence[str] = (),
+    ) -> None:
         self.logdir = folder / "runs"
         self.logdir.mkdir(parents=True, exist_ok=True)
         self.state = folder / "state"
@@ -101,6 +110,7 @@ class Scene:
         self.settings = _settings(rules)
         self.clock = clock
         self.act = act
+        self.gates = GatePlan.of(self.settings, gates)
         self.post = Post()
         self._journals: list[Journal] = []
         self.start()
@@ -114,7 +124,14 @@ class Scene:
         outbox: Any = self.post
         mail = Mail(self.journal, outbox, lambda _message: ("console",))
         self.engine = Engine(
-            self.logdir, self.state, self.settings, self.journal, mail, self.clock, act=self.act
+            self.logdir,
+            self.state,
+            self.settings,
+            self.journal,
+            mail,
+            self.clock,
+            act=self.act,
+            gates=self.gates,
         )
 
     def write(self, data: bytes, run: str = "a", file: str = "events.out.tfevents.1700000000.t") -> None:
