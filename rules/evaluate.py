@@ -112,6 +112,11 @@ class Evaluator:
         """The greatest step that any series has logged; 0 before the first."""
         return max(self._reached, 0)
 
+    @property
+    def tags(self) -> Collection[str]:
+        """Every tag that was ever logged."""
+        return self._series.keys()
+
     # Points
 
     def feed(self, samples: Iterable[Sample], source: int = 0, *, judge: bool = True) -> Verdicts:

@@ -160,6 +160,11 @@ class RunWatch:
         """Name the tag on whose axis a rule's steps are; `step_any` where that is the run as a whole."""
         return self._evaluator.driver(key)
 
+    @property
+    def tags(self) -> Collection[str]:
+        """Every tag that the run has logged."""
+        return self._evaluator.tags
+
     def keys(self) -> list[str]:
         """Return every rule instance that exists in this run."""
         return self._evaluator.keys()

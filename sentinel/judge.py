@@ -20,6 +20,7 @@ from rules.verdict import Mark
 from rules.watch import Observation, RunWatch
 from sentinel.checkpoints import Checkpoint, newest_good, on_descent
 from sentinel.policy import Action, Book, Climb, Declared, RunFacts, decide, refused
+from sentinel.remarks import Remark, Remarks
 
 GRAVE = ("critical", "fatal")
 SEVERITIES = get_args(Severity)
@@ -85,6 +86,8 @@ class Judge:
         catalogue, declared, checkpoint_bytes, unreachable: what is known of the trainer; see RunFacts.
         act: whether ladders are climbed; not while history is caught up with.
         sends: whether what is decided is really asked of the trainer, and so under way from then on.
+        remarks: looks for rules that cannot be judged; None where nobody is told of them. remarked: what it
+            has found, for the caller to take.
         trace: every observation of the traced keys, for whoever wants to look at them afterwards.
     """
 
@@ -117,10 +120,22 @@ class Judge:
         self.unreachable = ""
         self.act = True
         self.sends = False
+        self.remarks: Remarks | None = None
+        self.remarked: list[Remark] = []
 
     def samples(self, samples: Sequence[Sample], source: int) -> list[Step]:
         """Judge new samples of one event file, in file order."""
-        return self._decide(self.watch.observe(samples, source))
+        steps: list[Step] = []
+        remarks, begin = self.remarks, 0
+        if remarks is not None:
+            if samples and samples[-1][2] >= remarks.due:
+                for index, sample in enumerate(samples):
+                    if sample[2] >= remarks.due:
+                        steps += self._decide(self.watch.observe(samples[begin : index + 1], source))
+                        self.remarked += remarks.look(self.watch, sample[2], tell=self.act)
+                        begin = index + 1
+            self.remarked += remarks.failures(self.watch)
+        return steps + self._decide(self.watch.observe(samples[begin:] if begin else samples, source))
 
     def silence(self, now: float) -> list[Step]:
         """Judge the passing of time up to `now` (wall time, seconds): staleness, ages."""

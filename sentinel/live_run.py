@@ -26,6 +26,7 @@ from sentinel.journal import Journal
 from sentinel.judge import Step
 from sentinel.mail import Mail
 from sentinel.probes import Probes
+from sentinel.remarks import Remarks
 from sentinel.run_rows import RunRows
 from sentinel.story import notice, outcome, tell
 from sentinel.tail import Hurt, RunTail
@@ -91,6 +92,7 @@ class LiveRun:
             attempt=len(rewinds),
             attempt_began=rewinds[-1].to_step if rewinds else 0,
         )
+        self._judge.remarks = self._remarks = Remarks(tools.settings.program, rows.fact("remarks"))
         self._tail = RunTail(folder, rows.cursors())
         self._attempts = Attempts(self._judge, self._tail, rewinds, rows.probes())
         dispatch = Dispatch(name, folder, tools.journal, tools.settings.patience, tools.clock, act=tools.act)
@@ -129,6 +131,7 @@ class LiveRun:
                 self._record(self._attempts.take(dataclasses.replace(chunk, samples=part)), now)
                 chunk = dataclasses.replace(chunk, start=None)  # noqa: PLW2901  only the first part begins an attempt
         self._judge.act = True
+        self._tell_remarks(now)
         if chunks:
             self._last_growth, self._flushed = monotonic, False
             self._last_wall = max((c.samples[-1][2] for c in chunks if c.samples), default=self._last_wall)
@@ -179,6 +182,12 @@ class LiveRun:
     def _follow_commands(self, now: float) -> None:
         for settled in self.trainer.follow(self._attempts, now):
             self._tell_outcome(settled, now)
+
+    def _tell_remarks(self, now: float) -> None:
+        """Tell what keeps rules from being judged; each once."""
+        found, self._judge.remarked = self._judge.remarked, []
+        for each in found:
+            self._say(each.name, each.severity, each.title, each.text, now, each.advice)
 
     def _tell_outcome(self, settled: Settled, now: float) -> None:
         row = settled.row
@@ -288,6 +297,7 @@ class LiveRun:
         rows.note_rewinds(self._attempts.rewinds)
         if self.gates is not None:
             rows.note("gates", self.gates.body())
+        rows.note("remarks", self._remarks.kept())
         rows.note("judged", {**dataclasses.asdict(watch.judged), "new": self._new})
         rows.note_run(
             {
@@ -309,5 +319,5 @@ class LiveRun:
     def _post(self, message: Any, now: float) -> None:
         self._tools.mail.post(message, now)
 
-    def _say(self, name: str, severity: str, title: str, text: str, now: float) -> None:
-        self._post(notice(self.name, name, severity, title, text, now), now)
+    def _say(self, name: str, severity: str, title: str, text: str, now: float, advice: str = "") -> None:
+        self._post(notice(self.name, name, severity, title, text, now, advice), now)
