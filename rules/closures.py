@@ -65,6 +65,7 @@ class Builder(Parts):
         self.attached: list[tuple[Series, Push, bool]] = []
         self.driver: Series = step_any
         self.open_ticks: set[int] = set()  # whose points are still to be handed to what is made now
+        self.queue: list[Derived] = []  # what is to be made when the tick closes
 
     def attach(self, series: Series, push: Push, skip: Push | None = None) -> None:
         """Let `push` have every finite point of a series from now on, and `skip` the others."""
@@ -104,7 +105,8 @@ class Builder(Parts):
                 for index, series in enumerate(inputs)
                 if series.count and series.tick not in self.open_ticks
             )
-            derived = Derived(inputs, compute, same_step=same_step, come=come)
+            order = len(self.shared)
+            derived = Derived(inputs, compute, self.queue, order=order, same_step=same_step, come=come)
             for index, series in enumerate(inputs):
                 arrival = derived.arrival(index)
                 self.attach(series, arrival, arrival)

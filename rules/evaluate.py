@@ -8,7 +8,7 @@ entry.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from rules.closures import Builder
 from rules.compile import Alias, Compiled, CompiledRule, compile_all
@@ -21,7 +21,7 @@ from rules.names import Names
 from rules.progress import MOST_KEPT, Progress
 from rules.schema import RuleSpec
 from rules.series import Sample
-from rules.store import Answer, Series, StepAny
+from rules.store import Answer, Point, Push, Series, StepAny, emit_all
 from rules.verdict import Condition, Mark, Verdict
 
 TICK_GAP = 2.0
@@ -91,7 +91,7 @@ class Evaluator:
         self._builder = Builder(self._series, self._any, lambda: self._first_wall)
         self._ticks: dict[int, _Tick] = {}
         self._numbers = 0
-        self._new_tags: list[str] = []
+        self._early: dict[Series, list[Point]] = {}
         self._names = Names(program.metrics, self._series)
         self._instances: dict[str, Instance] = {}
         self._timed: list[Instance] = []
@@ -132,7 +132,7 @@ class Evaluator:
         if tick is None:
             self._numbers += 1
             tick = self._ticks[source] = _Tick(self._numbers)
-        get, step_any, watching = self._series.get, self._any, self.watching
+        get, step_any, watching, joins = self._series.get, self._any, self.watching, self._builder.queue
         number, at, last, dirty, run_step = tick.number, tick.step, tick.wall, tick.dirty, self._reached
         advances = self._progress.advances
         for tag, step, wall, value in samples:
@@ -140,6 +140,8 @@ class Evaluator:
             if step != at or wall - last > TICK_GAP or (series is not None and series.tick == number):
                 if at is not None and (tick.fresh or watching):  # None: it was closed and judged before
                     self._settle(tick)
+                if joins:
+                    emit_all(joins)
                 if dirty:
                     if judge:
                         self._judge(dirty, last, out)
@@ -199,6 +201,7 @@ class Evaluator:
         for source, tick in self._ticks.items():
             if tick.step is not None and source not in but:
                 self._settle(tick)
+                emit_all(self._builder.queue)
                 if judge:
                     self._judge(tick.dirty, tick.wall, out)
                 tick.dirty.clear()
@@ -289,8 +292,14 @@ class Evaluator:
     # Tags and names
 
     def _appear(self, tag: str, wall: float) -> Series:
+        """A new tag: its points are kept until it takes effect, for whatever will then want them."""
         series = self._series[tag] = Series(tag)
-        self._new_tags.append(tag)
+        early = self._early[series] = []
+
+        def keep(step: int, wall: float, value: float) -> None:
+            early.append((step, wall, value))
+
+        series.pushes = series.skips = (keep,)
         if math.isnan(self._first_wall):
             self._first_wall = wall
         return series
@@ -299,32 +308,35 @@ class Evaluator:
         """Let new tags take effect: metrics resolve, instances appear; the open ticks' points are handed to
         them.
         """
-        new, self._new_tags = self._new_tags, []
+        early, self._early = self._early, {}
+        for series in early:
+            series.pushes, series.skips = (), ()
         self._builder.open_ticks = {tick.number for tick in self._ticks.values()}
         for name in self.program.metrics:
             self._names.metric(name)
         for rule in self.program.rules:
-            for tag in new if rule.pattern is not None else ():
-                self._instantiate(rule, tag)
+            for series in early if rule.pattern is not None else ():
+                self._instantiate(rule, series.name)
         built = [
             instance
             for instance in self._instances.values()
             if instance.waiting and instance.build(self._names, self._builder)
         ]
-        self._hand_on()
+        self._hand_on(early)
         return [instance for instance in built if not instance.lazy or instance.ends_badly()]
 
-    def _hand_on(self) -> None:
-        """Give what was just attached the point that its series has had in a tick that is still open."""
+    def _hand_on(self, early: Mapping[Series, Sequence[Point]]) -> None:
+        """Give what was just attached the points that its series has had in ticks that are still open."""
         attached, self._builder.attached = self._builder.attached, []
         open_ticks = self._builder.open_ticks
-        late = [
-            (push, series.step, series.wall, series.value)
-            for series, push, for_finite in attached
-            if series.tick in open_ticks and math.isfinite(series.value) is for_finite
-        ]
-        for push, step, wall, value in late:
-            push(step, wall, value)
+        late: list[tuple[Push, Point]] = []
+        for series, push, for_finite in attached:
+            points = early.get(series)
+            if points is None:
+                points = [(series.step, series.wall, series.value)] if series.tick in open_ticks else []
+            late += [(push, point) for point in points if math.isfinite(point[2]) is for_finite]
+        for push, point in late:
+            push(*point)
 
     def _instantiate(self, rule: CompiledRule, tag: str) -> None:
         assert rule.pattern is not None

@@ -10,11 +10,14 @@ import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from operator import attrgetter
 from typing import Any, TypeAlias
 
 from rules.fits import NAN
 
 Push: TypeAlias = Callable[[int, float, float], None]
+Point: TypeAlias = tuple[int, float, float]
+"""(step, wall time, value)."""
 Reading: TypeAlias = Callable[[float], float]
 """A number at a moment (`now`, seconds since the epoch); NaN is unknown."""
 Answer: TypeAlias = Callable[[float], bool | None]
@@ -120,16 +123,31 @@ class Derived(Series):
     Its step is the first input's, the driver's; its wall time the latest. Inputs on different axes so join by
     arrival. With `same_step` only points of exactly equal steps make one. `come` has the bits of the inputs
     whose last point came before this series was made, and still waits for its partners.
+
+    A join is made when its tick closes, not at the arrival of the last input: within a tick points have no
+    order, and a value that is older than its tick must not be joined when a new one is still to come. Until
+    then it waits in `queue`, which is to be emitted by `order`, so that inner series are there before outer
+    ones.
     """
 
-    __slots__ = ("_all", "_compute", "_inputs", "_same_step", "_waiting")
+    __slots__ = ("_all", "_compute", "_inputs", "_queue", "_queued", "_same_step", "_waiting", "order")
 
     def __init__(
-        self, inputs: Sequence[Series], compute: Reading, *, same_step: bool = False, come: int = 0
+        self,
+        inputs: Sequence[Series],
+        compute: Reading,
+        queue: list[Derived],
+        *,
+        order: int = 0,
+        same_step: bool = False,
+        come: int = 0,
     ) -> None:
         super().__init__("")
+        self.order = order
         self._inputs = tuple(inputs)
         self._compute = compute
+        self._queue = queue
+        self._queued = False
         self._same_step = same_step
         self._all = (1 << len(self._inputs)) - 1
         self._waiting = self._all & ~come
@@ -137,25 +155,43 @@ class Derived(Series):
     def arrival(self, index: int) -> Push:
         """What input number `index` is to call when it has a point."""
         if len(self._inputs) == 1:
-            return self._emit
+            return self._make
         rest = self._all & ~(1 << index)
 
-        def arrive(step: int, wall: float, value: float) -> None:
+        def arrive(_step: int, _wall: float, _value: float) -> None:
             self._waiting &= rest
-            if not self._waiting:
-                self._emit(step, wall, value)
+            if not self._waiting and not self._queued:
+                self._queued = True
+                self._queue.append(self)
 
         return arrive
 
-    def _emit(self, step: int, wall: float, value: float) -> None:  # noqa: ARG002  # the shape of every push
+    def emit(self) -> None:
+        """Make the point that has been waiting for its tick to close."""
+        self._queued = False
         inputs = self._inputs
+        step = inputs[0].step
         if self._same_step and any(series.step != step for series in inputs):
             return
         self._waiting = self._all
-        latest = max([series.wall for series in inputs]) if len(inputs) > 1 else wall
+        self._make(step, max([series.wall for series in inputs]), NAN)
+
+    def _make(self, step: int, wall: float, value: float) -> None:  # noqa: ARG002  # the shape of every push
         try:
-            made = self._compute(latest)
+            made = self._compute(wall)
         except ArithmeticError:
             made = NAN  # out of the numbers' range is unknown, like any other value that cannot be had
-        self.tick = max([series.tick for series in inputs])
-        self.take(inputs[0].step, latest, made)
+        self.tick = max([series.tick for series in self._inputs])
+        self.take(step, wall, made)
+
+
+def emit_all(queue: list[Derived]) -> None:
+    """Make the points of a tick that closes, inner series first; empties the queue."""
+    if len(queue) > 1:
+        queue.sort(key=_order)
+    for derived in queue:
+        derived.emit()
+    queue.clear()
+
+
+_order = attrgetter("order")
