@@ -77,7 +77,7 @@ def backtest(
                 found[index] = interned(future.result(), known)
             except BrokenProcessPool:
                 found[index] = failed(recordings[index], rules, DIED)
-            progress(recordings[index].size)
+            progress(recordings[index].size * len(rules))
     return [outcomes for outcomes in found if outcomes is not None]
 
 

@@ -190,7 +190,7 @@ def judge_run(
 
     Args:
         recording: the run. rules: the sets.
-        progress: told now and then how many more bytes were read.
+        progress: told now and then how many more bytes were judged, each set's counted.
 
     Returns:
         One outcome for each set of rules. A run that cannot be read has its reason in `error`.
@@ -213,7 +213,7 @@ def judge_run(
                 bench.take(chunk)
         if progress is not None:
             come = sum(cursor.offset for cursor in tail.cursors())
-            progress(come - done)
+            progress((come - done) * len(rules))
             done = come
     common.tags = len(tags)
     if not common.points:

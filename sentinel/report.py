@@ -254,14 +254,14 @@ def _total(found: Tally) -> Iterator[Text]:
         return
     lasting = [one for one in acted if one.lasted]
     over = [one for one in acted if not one.lasted]
-    yield Text(f"recorded after the first rollback or end: {_sum(acted)}")
+    yield Text(f"recorded after the first rollback or end: {added_up(acted)}")
     if lasting:
         yield Text(
-            f"  the alert lasted to the end of the record: {_sum(lasting)}; acting could have saved these"
+            f"  the alert lasted to the end of the record: {added_up(lasting)}; acting could have saved these"
         )
     if over:
         yield Text(
-            f"  the alert ended by itself: {_sum(over)}; acting would have set back runs that got well"
+            f"  the alert ended by itself: {added_up(over)}; acting would have set back runs that got well"
         )
     yield Text(
         "  behind a run's first rollback the record is of another history than the rollback would have made",
@@ -269,7 +269,8 @@ def _total(found: Tally) -> Iterator[Text]:
     )
 
 
-def _sum(behind: Sequence[Behind]) -> str:
+def added_up(behind: Sequence[Behind]) -> str:
+    """Say how much is recorded behind actions, over several runs."""
     steps, seconds = sum(one.steps for one in behind), sum(one.seconds for one in behind)
     return f"{count(len(behind), 'run')}, {steps} steps, {span(seconds)}"
 

@@ -43,6 +43,7 @@ ONE_LIBRARY_ONE_FILE = {
     "slack_sdk": {"notifier/slack.py"},
     "rich": {
         "notifier/console.py",
+        "sentinel/comparison_report.py",
         "sentinel/explain.py",
         "sentinel/gate_report.py",
         "sentinel/report.py",

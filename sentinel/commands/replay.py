@@ -8,8 +8,15 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from rules.source import Problem, RuleErrors
 from sentinel.commands.options import Commands, config_option, pack_option, settings
+from sentinel.config import Settings, load
+from sentinel.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sentinel.tally import Tally
 
 INTERRUPTED = 3
 """The exit code after Ctrl-C: nothing was found out."""
@@ -25,6 +32,13 @@ def add(commands: Commands) -> None:
     )
     pack_option(parser)
     config_option(parser)
+    parser.add_argument(
+        "--compare",
+        type=Path,
+        nargs=2,
+        metavar=("A.toml", "B.toml"),
+        help="what the rules of B would change against those of A, in place of -c and --pack",
+    )
     parser.add_argument(
         "--jobs",
         type=_count,
@@ -46,27 +60,62 @@ def _count(text: str) -> int:
 
 
 def replay(options: argparse.Namespace) -> int:
-    """Judge every run below the paths; 1 if a critical or fatal rule fired."""
+    """Judge every run below the paths; 1 if a critical or fatal rule fired, or if anything changes."""
     from sentinel.backtest import backtest, cores, fitting_jobs
     from sentinel.replay import find
     from sentinel.report import print_tally, progress_bar
     from sentinel.tally import tally
     from sentinel.tally_json import tally_as_json
 
-    rules = settings(options.config, options.pack)
+    rules = _rules(options)
     recordings = find(options.paths)
     jobs = options.jobs or fitting_jobs(recordings, cores())
-    size = sum(recording.size for recording in recordings)
+    size = len(rules) * sum(recording.size for recording in recordings)
     try:
         with progress_bar(size, sys.stderr) as progress:
-            outcomes = [found for (found,) in backtest(recordings, [rules], jobs, progress)]
+            outcomes = backtest(recordings, rules, jobs, progress)
     except KeyboardInterrupt:
         print(f"sentinel: interrupted; {len(recordings)} runs were not judged to the end", file=sys.stderr)
         return INTERRUPTED
-    found = tally(outcomes, rules)
+    tallies = [tally([of_run[n] for of_run in outcomes], one) for n, one in enumerate(rules)]
+    if options.compare:
+        return _compare(options, tallies[0], tallies[1])
+    (found,) = tallies
     if options.json:
         for line in tally_as_json(found):
             print(json.dumps(line, allow_nan=False))
     else:
         print_tally(found, sys.stdout, verbose=options.verbose)
+    return found.exit_code
+
+
+def _rules(options: argparse.Namespace) -> list[Settings]:
+    """Load one set of rules, or the two that are compared; what is wrong with either is told in one go."""
+    if not options.compare:
+        return [settings(options.config, options.pack)]
+    if options.config or options.pack:
+        raise ConfigError("--compare names both sets of rules; leave out -c and --pack; nothing was judged")
+    loaded: list[Settings] = []
+    problems: list[Problem] = []
+    for path in options.compare:
+        try:
+            loaded.append(load(path))
+        except RuleErrors as error:
+            problems += error.problems
+    if problems:
+        raise RuleErrors(problems)
+    return loaded
+
+
+def _compare(options: argparse.Namespace, a: Tally, b: Tally) -> int:
+    from sentinel.comparison import compare, comparison_as_json
+    from sentinel.comparison_report import print_comparison
+
+    found = compare(a, b)
+    if options.json:
+        for line in comparison_as_json(found):
+            print(json.dumps(line, allow_nan=False))
+    else:
+        before, after = options.compare
+        print_comparison(found, (str(before), str(after)), sys.stdout)
     return found.exit_code
