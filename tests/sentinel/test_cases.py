@@ -11,7 +11,8 @@ from rules.scenario import Scenario, load
 from rules.source import RuleErrors
 from sentinel.attempts import Attempts
 from sentinel.cases import courses, play
-from sentinel.judge import Judge
+from sentinel.discover import scan
+from sentinel.judge import Judge, Step
 from sentinel.policy import Book
 from sentinel.scenarios import failures, load_scenario, load_tests, run_test
 from sentinel.tail import RunTail
@@ -518,14 +519,44 @@ def test_steps_that_go_back_unannounced_are_seen_as_live(tmp_path: Path) -> None
     )
     (test,) = load_tests([tmp_path / "case.toml"])
     assert run_test(test, float).failures == []
-    rules = test.scenario.rules
-    judge = Judge(test.scenario.program, Book(rules.ladders, rules.remedies, rules.limits))
-    tail = RunTail(tmp_path)
-    attempts = Attempts(judge, tail)
-    live = [step for chunk in tail.read([next(tmp_path.glob("events*"))])[0] for step in attempts.take(chunk)]
-    live += judge.flush()
+    steps, rewinds = live(test.scenario, tmp_path)
     (course,) = courses(test.case, test.recorded)
     story = play(test.scenario, test.case, course).stories["high"]
-    moves = [step.observation.transition for step in live]
+    moves = [step.observation.transition for step in steps]
     assert [(move.at.step, move.after) for move in moves if move is not None] == story.changes
-    assert len(attempts.rewinds) == 1
+    assert rewinds == 1
+
+
+@pytest.mark.parametrize("run", ["SEED055", "IDR000", "WIP002"])
+def test_a_recorded_run_gives_what_it_gives_live(corpus: Path, tmp_path: Path, run: str) -> None:
+    """The same alerts at the same steps, and the same asked for: there is one judge."""
+    head = 'include = ["pack:generic", "pack:td3"]\n[[test]]\nname = "t"\nquiet = "info"\n'
+    (tmp_path / "case.toml").write_text(f'{head}source = "{corpus / run}"', encoding="utf-8")
+    (test,) = load_tests([tmp_path / "case.toml"])
+    (course,) = courses(test.case, test.recorded)
+    stories = play(test.scenario, test.case, course).stories
+    steps, _ = live(test.scenario, corpus / run)
+    assert sorted((k, at, state) for k, story in stories.items() for at, state in story.changes) == sorted(
+        (step.observation.key, moved.at.step, moved.after)
+        for step in steps
+        if (moved := step.observation.transition) is not None
+    )
+    assert sorted((one.verb, one.step) for story in stories.values() for one in story.asked) == sorted(
+        (action.verb, step.observation.verdict.at.step) for step in steps for action in step.actions
+    )
+
+
+def live(scenario: Scenario, folder: Path) -> tuple[list[Step], int]:
+    """Judge a run's files as the daemon does; return what came of it, and how often it was rewound."""
+    rules = scenario.rules
+    judge = Judge(scenario.program, Book(rules.ladders, rules.remedies, rules.limits, rules.inhibit))
+    tail = RunTail(folder)
+    attempts = Attempts(judge, tail)
+    files = scan(folder)["."].event_files
+    steps: list[Step] = []
+    while True:
+        chunks, _ = tail.read(files)
+        if not chunks and not tail.behind:
+            return [*steps, *judge.flush()], len(attempts.rewinds)
+        for chunk in chunks:
+            steps += attempts.take(chunk)
