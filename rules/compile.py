@@ -17,7 +17,7 @@ from rules.merge import RuleSet
 from rules.schema import RuleSpec
 from rules.source import Problem, RuleErrors
 from rules.syntax import Fault
-from rules.tree import Call, Metric, Node, kind, walk
+from rules.tree import Call, Logic, Metric, Node, kind, walk
 
 MAX_ALIAS_NESTING = 4
 
@@ -78,6 +78,7 @@ class CompiledRule:
     Attributes:
         order: its place among the rules; verdicts of one tick come in this order.
         expr, clear, recovered: its conditions; `recovered` is its ladder's.
+        when: the condition under which it is for a run: its own and its pack's; None is every run.
         pattern: of an `each` rule.
         named: the metrics and lets that its messages may name.
         params: the numbers behind p.name, by bare name.
@@ -93,6 +94,7 @@ class CompiledRule:
     named: tuple[tuple[str, Node], ...]
     params: Mapping[str, float]
     timed: bool
+    when: Node | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,7 @@ class _Compiler:
 
     def __init__(self, rules: RuleSet) -> None:
         self._set = rules
+        self._packs: dict[str, Node] = {}
         self.problems: list[Problem] = []
 
     def alias(self, name: str) -> Alias:
@@ -172,6 +175,7 @@ class _Compiler:
         expr = self._condition(spec, "expr", spec.expr, scope)
         clear = self._condition(spec, "clear", spec.clear, scope) if spec.clear else None
         recovered = self._recovery(spec, scope)
+        when = self._applies(spec, scope, params)
         self._messages(spec, scope, lets)
         conditions = [expr, *(tree for tree in (clear, recovered) if tree is not None)]
         metrics = dict.fromkeys(
@@ -180,10 +184,26 @@ class _Compiler:
         )
         named = {**{name: Metric(name) for name in metrics}, **lets}
         timed = any(isinstance(part, Call) and part.row.timed for tree in conditions for part in walk(tree))
-        return CompiledRule(order, spec, expr, clear, recovered, pattern, tuple(named.items()), params, timed)
+        return CompiledRule(
+            order, spec, expr, clear, recovered, pattern, tuple(named.items()), params, timed, when
+        )
 
     def _condition(self, spec: RuleSpec, part: str, text: str, scope: Scope) -> Node:
         return self._parse(text, scope, "bool", self._set.where(spec.name, part), f"{spec.name}.{part}")
+
+    def _applies(self, spec: RuleSpec, scope: Scope, params: Mapping[str, float]) -> Node | None:
+        """For which runs a rule is: its own condition, and its pack's, which knows nothing of one rule."""
+        own = self._condition(spec, "when", spec.when, scope) if spec.when is not None else None
+        namespace = spec.name.rpartition("/")[0]
+        text = self._set.applies.get(namespace)
+        if text is None:
+            return own
+        pack, owner = self._packs.get(namespace), f"pack.{namespace}"
+        if pack is None:
+            where = self._set.where(owner, "when")
+            pack = self._parse(text, Scope(scope.metrics, params), "bool", where, f"{owner}.when")
+            self._packs[namespace] = pack
+        return pack if own is None else Logic("and", (pack, own))
 
     def _recovery(self, spec: RuleSpec, scope: Scope) -> Node | None:
         ladder = self._set.ladders.get(spec.ladder or "notify")

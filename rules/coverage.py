@@ -30,7 +30,7 @@ from rules.tree import (
     walk,
 )
 
-Sight: TypeAlias = Literal["whole", "part", "blind"]
+Sight: TypeAlias = Literal["whole", "part", "blind", "inapplicable"]
 
 _NOTHING: frozenset[bool] = frozenset()
 _EITHER = frozenset((True, False))
@@ -43,7 +43,7 @@ class Coverage:
     Attributes:
         rule: its full name.
         sight: "whole": everything it names is logged. "part": it can fire, but some arm of it cannot.
-            "blind": it can never fire.
+            "blind": it can never fire. "inapplicable": it is for other runs, its `when` can never be True.
         missing: what it names and the run does not log, with the tags that would do.
         instances: of an `each` rule, how many tags fit its pattern; 1 for another rule.
     """
@@ -71,6 +71,9 @@ def _cover(rule: CompiledRule, names: Names, metrics: Mapping[str, Alias], tags:
         missing[rule.pattern.text] = (rule.pattern.text,)
     fires = any(True in answers(tree) for tree in trees)
     sight: Sight = "blind" if not fires else "part" if missing else "whole"
+    if rule.when is not None and rule.pattern is None and True not in answers(names.tree(rule.when)):
+        sight = "inapplicable"
+        missing |= {name: candidates(name, metrics) for name in _unresolved(rule.when, names, metrics, tags)}
     return Coverage(rule.spec.name, sight, missing, len(trees))
 
 

@@ -27,7 +27,13 @@ from rules.verdict import Condition, Mark, Verdict
 TICK_GAP = 2.0
 """Seconds without a point that close a tick."""
 MAX_FAILURES = 3
+"""Evaluations of a rule that may fail; then it is asked no more."""
+RESOLVE_BY = 200
+"""Ticks after which a metric that is nothing yet is told, and a rule that does not apply yet is called so."""
 MAX_INSTANCES = 20_000
+
+_FAILURES = (ArithmeticError, ValueError, LookupError, TypeError)
+"""What the evaluation of one rule may raise without ending the watch over the others."""
 
 Verdicts = list[tuple[str, Verdict]]
 
@@ -95,6 +101,7 @@ class Evaluator:
         self._names = Names(program.metrics, self._series)
         self._instances: dict[str, Instance] = {}
         self._timed: list[Instance] = []
+        self._out: dict[str, Instance] = {}  # not judged: they do not apply (yet), or have failed too often
         for rule in program.rules:
             if rule.pattern is None:
                 self._add(Instance(rule, rule.spec.name, None, {}))
@@ -145,6 +152,8 @@ class Evaluator:
                 if dirty:
                     if judge:
                         self._judge(dirty, last, out)
+                    elif self._out:
+                        self._judged(dirty, last)
                     dirty.clear()
                 self._numbers = number = self._numbers + 1
                 tick.number = number
@@ -204,6 +213,8 @@ class Evaluator:
                 emit_all(self._builder.queue)
                 if judge:
                     self._judge(tick.dirty, tick.wall, out)
+                elif self._out:
+                    self._judged(tick.dirty, tick.wall)
                 tick.dirty.clear()
                 tick.step = None
         return out
@@ -242,6 +253,8 @@ class Evaluator:
 
     def _judge(self, instances: Iterable[Instance], now: float, out: Verdicts) -> None:
         watching, before = self.watching, len(out)
+        if self._out:
+            instances = self._judged(instances, now)
         for instance in instances:
             try:
                 answer = instance.answer(now)
@@ -255,10 +268,27 @@ class Evaluator:
                         instance, now
                     )  # the next point may come before it is told
                     watching.add(instance.key)
-            except (ArithmeticError, ValueError, LookupError, TypeError) as error:
+            except _FAILURES as error:
                 self._failed(instance, error)
         if len(out) - before > 1:  # a set has no order of its own
             out[before:] = sorted(out[before:], key=lambda pair: self._instances[pair[0]].order)
+
+    def _judged(self, instances: Iterable[Instance], now: float) -> list[Instance]:
+        """Those that are to be judged: whose `when` is True, or has been once in this run."""
+        found = []
+        for instance in instances:
+            if instance.key in self._out:
+                try:
+                    applies = not instance.applies and instance.when is not None and instance.when(now)
+                except _FAILURES as error:
+                    self._failed(instance, error)
+                    continue
+                if not applies:
+                    continue
+                instance.applies = True
+                del self._out[instance.key]
+            found.append(instance)
+        return found
 
     def _verdict(self, instance: Instance, now: float, *, answer: bool | None) -> Verdict:
         no_data = instance.rule.spec.no_data
@@ -287,7 +317,8 @@ class Evaluator:
         instance.failures += 1
         self.errors[instance.key] = f"{type(error).__name__}: {error}"
         if instance.failures >= MAX_FAILURES:
-            instance.answer = lambda _now: None
+            instance.applies, instance.when = False, None
+            self._out[instance.key] = instance
 
     # Tags and names
 
@@ -353,6 +384,8 @@ class Evaluator:
 
     def _add(self, instance: Instance) -> None:
         self._instances[instance.key] = instance
+        if not instance.applies:
+            self._out[instance.key] = instance
         if instance.rule.timed:
             self._timed.append(instance)
 
@@ -361,6 +394,20 @@ class Evaluator:
     def rule(self, key: str) -> RuleSpec:
         """The rule of a key."""
         return self._instances[key].rule.spec
+
+    def applies(self, key: str) -> bool:
+        """Whether a rule is for this run: its `when` has been True, or it has none."""
+        return self._instances[key].applies
+
+    @property
+    def ticks(self) -> int:
+        """How many ticks have begun."""
+        return self._numbers
+
+    @property
+    def first_wall(self) -> float:
+        """Wall time of the run's first point; NaN before it."""
+        return self._first_wall
 
     def condition(self, key: str) -> Answer:
         """A rule's own condition, to be asked at a moment; as it stands until new tags appear."""

@@ -20,13 +20,14 @@ class Instance:
     """One rule in one run, or one tag's share of an `each` rule."""
 
     __slots__ = (
-        "answer", "captures", "clear", "decide", "driver", "failures", "fires_blind", "inputs", "key",
-        "lazy", "named", "order", "recovered", "rule", "said", "tag", "trees", "waiting",
+        "answer", "applies", "captures", "clear", "decide", "driver", "failures", "fires_blind", "inputs",
+        "key", "lazy", "named", "order", "recovered", "rule", "said", "tag", "trees", "waiting", "when",
     )  # fmt: skip
 
     answer: Answer
     clear: Answer | None
     recovered: Answer | None
+    when: Answer | None
     driver: Series
 
     def __init__(self, rule: CompiledRule, key: str, tag: str | None, captures: dict[str, str]) -> None:
@@ -44,19 +45,20 @@ class Instance:
         self.waiting = True
         self.said: dict[str, float | None] | None = None
         self.failures = 0
+        self.applies = rule.when is None
 
     def build(self, names: Names, builder: Builder) -> bool:
         """(Re)make the closures; False if nothing has changed since the last time."""
         rule = self.rule
         trees = tuple(
             tree and names.tree(tree, self.tag, self.captures)
-            for tree in (rule.expr, rule.clear, rule.recovered, *(node for _, node in rule.named))
+            for tree in (rule.expr, rule.clear, rule.recovered, rule.when, *(node for _, node in rule.named))
         )
         if trees == self.trees:
             return False
         self.trees = trees
         self.waiting = any(isinstance(part, Missing) for tree in trees if tree for part in walk(tree))
-        expr, clear, recovered, *named = trees
+        expr, clear, recovered, when, *named = trees
         assert expr is not None
         conditions = [tree for tree in (expr, clear, recovered) if tree is not None]
         inputs = list(dict.fromkeys(series for tree in conditions for series in builder.inputs(tree)))
@@ -66,6 +68,7 @@ class Instance:
         self.answer = builder.truth(expr)
         self.clear = builder.truth(clear) if clear is not None else None
         self.recovered = builder.truth(recovered) if recovered is not None else None
+        self.when = builder.truth(when) if when is not None else None
         self.decide = None
         self.named = {
             name: builder.number(tree)

@@ -47,6 +47,7 @@ class RuleSet:
         ladders, remedies: by name. limits: of the run. inhibit: the user's own.
         origins: (rule name, field) to `file:line:column`; ("", "") gives the file of last resort.
         gates: by name; the rules they forbid are full names. gate_packs: whose params each may name.
+        applies: by namespace, the condition under which a pack's rules are for a run.
     """
 
     rules: tuple[RuleSpec, ...]
@@ -59,6 +60,7 @@ class RuleSet:
     origins: Mapping[tuple[str, str], str] = field(default_factory=dict)
     gates: Mapping[str, GateSpec] = field(default_factory=dict)
     gate_packs: Mapping[str, str] = field(default_factory=dict)
+    applies: Mapping[str, str] = field(default_factory=dict)
 
     def where(self, name: str, part: str = "") -> str:
         """Return the place of a rule's field, metric (`metrics.x`), ladder (`ladders.x`) or gate (`gates.x`)
@@ -158,12 +160,15 @@ class _Merge:
         self._inhibit: list[InhibitSpec] = []
         self._gates: dict[str, GateSpec] = {}
         self._gate_packs: dict[str, str] = {}
+        self._applies: dict[str, str] = {}
         self._off: set[str] = set()
         self._origins: dict[tuple[str, str], str] = {}
 
     def add(self, namespace: str, document: Document, file: RuleFile) -> None:
         """Take a file's definitions in."""
         self._origins[("", "")] = document.file
+        if file.pack is not None and file.pack.when is not None:
+            self._add_pack(namespace, document, file.pack.when)
         for index, table in enumerate(file.rule):
             self._add_rule(namespace, document, index, table)
         self._metrics.update(file.metrics)
@@ -188,6 +193,15 @@ class _Merge:
             if any(gate.name == other.name for other in file.gate[:index]):
                 self._say(document.where(("gate", index, "name")), f"gate {gate.name!r} is defined twice")
             self._add_gate(namespace, document, index, gate)
+
+    def _add_pack(self, namespace: str, document: Document, when: str) -> None:
+        """Remember for which runs a pack is; a file that is none would narrow all of the user's own rules."""
+        if not namespace:
+            what, hint = "pack.when: this file is no pack", "give each rule its own `when`"
+            self._say(document.where(("pack", "when")), what, hint)
+            return
+        self._applies[namespace] = when
+        self._remember(f"pack.{namespace}", document, ("pack",))
 
     def _add_gate(self, namespace: str, document: Document, index: int, gate: GateSpec) -> None:
         """Take a gate in; a later file's replaces that of the same name, as with ladders."""
@@ -277,6 +291,7 @@ class _Merge:
             self._origins,
             self._gates,
             self._gate_packs,
+            self._applies,
         )
         self._problems += check(merged, known)
         self._problems += check_gates(merged, known)

@@ -56,6 +56,8 @@ def _check_rule(rules: RuleSet, rule: RuleSpec, known: Collection[str]) -> Itera
     for part, span in (("for", rule.for_), ("keep_firing_for", rule.keep_firing_for), ("grace", rule.grace)):
         if span is not None and span.unit == "checkpoints":
             yield _unit(rules, rule.name, part, span, "3 points", "500 steps", "2m")
+    if rule.after_time is not None and rule.after_time.unit != "seconds":
+        yield _unit(rules, rule.name, "after_time", rule.after_time, "90s", "10m", "2h")
     ladder = rules.ladders.get(rule.ladder or "notify")
     if ladder is not None and _rolls_back_at_once(rule, ladder):
         yield Problem(
@@ -132,6 +134,7 @@ def _check_params(rules: RuleSet) -> Iterator[Problem]:
     used = {name for space, names in rules.params.items() if space for name in names}
     used |= {name for rule in rules.rules for name in _names(rule)}
     texts = [ladder.recovered_when or "" for ladder in rules.ladders.values()]
+    texts += rules.applies.values()
     texts += [candidate for spec in rules.metrics.values() for candidate in spec.any]
     used |= {name for text in texts for name in _PARAM.findall(text)}
     for name in rules.params.get("", {}):
@@ -141,7 +144,7 @@ def _check_params(rules: RuleSet) -> Iterator[Problem]:
 
 
 def _names(rule: RuleSpec) -> Iterator[str]:
-    for text in (rule.expr, rule.clear or "", *rule.let.values()):
+    for text in (rule.expr, rule.clear or "", rule.when or "", *rule.let.values()):
         yield from _PARAM.findall(text)
     for text in (rule.summary, rule.why, rule.try_):
         yield from _BRACES.findall(text)

@@ -224,6 +224,12 @@ class RuleSpec(Strict):
             description='a pattern over tags, as "gradients/{part}_norm": one instance for each; the tag is x'
         ),
     ] = None
+    when: Annotated[
+        str | None,
+        Field(
+            description="a condition: the rule is for runs in which it has been True, and for no other"
+        ),
+    ] = None
     for_: Annotated[
         SpanField,
         Field(alias="for", description="how long expr has to hold before it fires: points, steps or a time"),
@@ -236,6 +242,9 @@ class RuleSpec(Strict):
     ] = Span(0, "points")
     after_step: Annotated[int, Field(ge=0, description="warm-up: no opinion before this step")] = 0
     after_points: Annotated[int, Field(ge=0, description="warm-up: no opinion before this many points")] = 0
+    after_time: Annotated[
+        SpanField | None, Field(description='warm-up: no opinion until the run is so old, as "10m"')
+    ] = None
     grace: Annotated[SpanField | None, Field(description="how long it is mute after a rollback")] = None
     severity: Annotated[Severity, _one_of("severity", get_args(Severity))] = "warning"
     no_data: Annotated[
@@ -332,6 +341,9 @@ class _Disable(Strict):
 
 class _Pack(Strict):
     name: str
+    when: Annotated[
+        str | None, Field(description="a condition: its rules are for runs in which it has been True")
+    ] = None
 
 
 class RuleFile(Strict):

@@ -13,14 +13,14 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from rules.alert import Alert, AlertState, Timing, Transition, advance, rewound
-from rules.evaluate import TICK_GAP, Evaluator, Program
+from rules.evaluate import RESOLVE_BY, TICK_GAP, Evaluator, Program
 from rules.explain import Part
 from rules.schema import LadderSpec, RuleSpec, Span
 from rules.series import Sample
 from rules.template import render
 from rules.verdict import Condition, Mark, Verdict
 
-BadgeText: TypeAlias = Literal["", "warming", "nodata", "error"]
+BadgeText: TypeAlias = Literal["", "warming", "nodata", "error", "inapplicable"]
 
 TIMER = 5.0
 """Seconds of wall time between two moments at which silence is judged."""
@@ -200,13 +200,17 @@ class RunWatch:
         """Return for each rule instance, or for some, what keeps it from being judged as of the last sample.
 
         `error`: its evaluation failed. `warming`: it waits, by its own wish. `nodata`: its answer is UNKNOWN,
-        for want of a metric or because what there is has grown old. Empty: it is judged.
+        for want of a metric or because what there is has grown old. `inapplicable`: its `when` has not been
+        True in the run's first RESOLVE_BY ticks; should it come to be, the rule is judged from then on.
+        Empty: it is judged.
         """
         return {key: self._mark(key) for key in (self._evaluator.keys() if keys is None else keys)}
 
     def _mark(self, key: str) -> BadgeText:
         if key in self._evaluator.errors:
             return "error"
+        if not self._evaluator.applies(key):
+            return "inapplicable" if self._evaluator.ticks >= RESOLVE_BY else "warming"
         if self._waits(key, self.rule(key), self._evaluator.place(key, self._last_wall)):
             return "warming"
         try:
@@ -367,6 +371,10 @@ class RunWatch:
         """Whether a rule has no opinion yet: it is warming up, or in its grace after a rollback."""
         if at.step < rule.after_step or at.points < rule.after_points:
             return True
+        if rule.after_time is not None:
+            age = at.wall_time - self._evaluator.first_wall
+            if not age >= rule.after_time.amount:
+                return True
         if self._began is None or rule.grace is None or rule.severity == "fatal":
             return False
         since = self._began

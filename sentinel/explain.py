@@ -364,7 +364,8 @@ def _lines(part: Part, depth: int, seen: set[str]) -> Iterator[tuple[str, float 
 _STYLES = {True: "bold red", False: "green", None: "yellow"}
 
 _BADGES = {
-    "warming": "it waits, by its own wish: after_step, after_points or grace",
+    "warming": "it waits, by its own wish: after_step, after_points, after_time, grace or when",
+    "inapplicable": "it is not for this run: its `when` has not been True so far",
     "nodata": "its answer is unknown",
     "error": "its evaluation failed",
 }

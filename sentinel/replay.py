@@ -163,6 +163,10 @@ class _Bench:
                     continue
                 if name in failures:
                     reason = f"it failed: {failures[name]}"
+                elif sights[name].sight == "inapplicable" or any(
+                    mark == "inapplicable" for key, mark in marks.items() if key.partition("[")[0] == name
+                ):
+                    reason = "it is not for this run: its `when` was never True"
                 elif sights[name].sight == "blind":
                     reason = "the run logs nothing for " + ", ".join(sorted(sights[name].missing))
                 elif any(mark == "warming" for key, mark in marks.items() if key.partition("[")[0] == name):

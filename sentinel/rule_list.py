@@ -96,6 +96,8 @@ def _object(found: Description) -> dict[str, Any]:
         "keep_firing_for": rule.keep_firing_for.written() if rule.keep_firing_for.amount else None,
         "after_step": rule.after_step,
         "after_points": rule.after_points,
+        "after_time": rule.after_time.written() if rule.after_time is not None else None,
+        "when": rule.when,
         "summary": rule.summary,
         "why": rule.why,
         "try": rule.try_,
@@ -179,6 +181,8 @@ def _sections(found: Description) -> Iterator[tuple[str, Sequence[str]]]:
 def _conditions(rule: RuleSpec) -> Iterator[str]:
     if rule.each:
         yield f"one alert for each tag {rule.each}"
+    if rule.when:
+        yield f"it is for runs in which {' '.join(rule.when.split())}"
     if rule.for_.amount:
         yield f"it has to hold for {said(rule.for_)}"
     if rule.clear:
@@ -189,6 +193,8 @@ def _conditions(rule: RuleSpec) -> Iterator[str]:
         yield f"it has no opinion before step {rule.after_step}"
     if rule.after_points:
         yield f"it has no opinion before {rule.after_points} points"
+    if rule.after_time is not None:
+        yield f"it has no opinion in the first {said(rule.after_time)}"
     if rule.grace is not None:
         yield f"it is mute for {said(rule.grace)} after a rollback"
     if rule.no_data != "hold":

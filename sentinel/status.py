@@ -143,6 +143,9 @@ def print_status(status: dict[str, Any], out: TextIO) -> None:
         for key, mark in run["marks"].items():
             if mark in ("nodata", "error"):
                 print(f"  {mark:<10} {key}", file=out)
+        other = [key for key, mark in run["marks"].items() if mark == "inapplicable"]
+        if other:
+            print(f"  not for this run, by their `when`: {', '.join(other)}", file=out)
         for command in run["commands"]:
             target = f" -> {command['checkpoint']}" if command["checkpoint"] else ""
             reason = (
