@@ -67,7 +67,7 @@ class LiveGates:
         self._run = run
         self._plan = plan
         self._act = act
-        self._since = now - FRESH
+        self._since = now - FRESH  # clocks of trainer and sentinel need not agree to the second
         self._told: dict[str, dict[str, Any]] = {
             name: dict(body) for name, body in before.items() if name in plan.book.gates
         }
@@ -162,7 +162,7 @@ class LiveGates:
         if not self._act:
             return "would end the training (mode observe)"
         if registration.unreachable:
-            return f"the training goes on: {registration.unreachable}"
+            return f"nobody can be asked to end it: {registration.unreachable}"
         trainer.end(why, now)
         self.ended_it = True
         return "asked the trainer to end"

@@ -224,7 +224,9 @@ class LiveRun:
     def _ask_gates(self, now: float) -> None:
         if self.gates is None:
             return
-        over = self.phase == "past" or (self.phase == "finished" and self._flushed)
+        registration = self.trainer.registration
+        ended = self.phase == "finished" or (registration.known and registration.liveness.ended)
+        over = self.phase == "past" or (ended and self._flushed)
         for message in self.gates.look(
             self.trainer, last_wall=self._last_wall, past=self.phase == "past", over=over, now=now
         ):

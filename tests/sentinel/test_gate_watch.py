@@ -161,7 +161,7 @@ def test_a_job_without_a_guard_cannot_be_ended_and_that_is_said(tmp_path: Path) 
     watched.settle()
     assert asked(watched) == []
     (message,) = (m for m in watched.post.messages if m.title.startswith("gate "))
-    assert "the training goes on: nobody has registered as the trainer" in message.happened
+    assert "nobody can be asked to end it: nobody has registered as the trainer" in message.happened
 
 
 @pytest.mark.parametrize("restart_at", [1, 2, 3, 5, 7])
@@ -204,6 +204,21 @@ def test_a_trainer_that_says_it_failed_has_failed_the_gate(tmp_path: Path) -> No
     register(watched, finished_at=T0 + 30, outcome="failed")
     watched.settle()
     assert told(watched) == [("critical", "gate short failed")]
+    assert asked(watched) == []
+
+
+def test_a_trainer_that_is_gone_without_a_word_has_failed_the_gate(tmp_path: Path) -> None:
+    """A crash on the way, whatever the gate forbids."""
+    watched = scene(tmp_path, "short")
+    register(watched)
+    watched.log(points([10] * 3))
+    watched.settle()
+    assert told(watched) == []
+    register(watched, start_time=1)
+    watched.settle()
+    (message,) = (m for m in watched.post.messages if m.title.startswith("gate "))
+    assert "the trainer died at step 200, before 500 steps" in message.happened
+    assert gates(watched) == {"short": "fail"}
     assert asked(watched) == []
 
 
