@@ -36,7 +36,7 @@ WANDERS = ("reward",)
 NEEDED = 1_000_000
 """Healthy points in which no critical alarm is to be seen."""
 
-VALUE_POINTS, OTHER_POINTS = 2100, 1000
+VALUE_POINTS, OTHER_POINTS = 1860, 500
 LENGTHS = {
     "incident_a": (1201, 0.0),
     "incident_b": (1201, 0.0),
@@ -44,16 +44,17 @@ LENGTHS = {
     "critic_follows": (240, 0.3),
     "critic_loss_diverges": (160, 0.5),
     "gradient_vanishes": (160, 0.5),
-    "gradient_explodes": (240, 0.7),
+    "gradient_explodes": (200, 0.7),
     "nan_once": (60, 0.5),
     "inf_once": (60, 0.5),
     "nan_forever": (60, 0.5),
     "frozen": (160, 0.5),
-    "slowdown": (360, 0.75),
+    "slowdown": (320, 0.75),
     "hang": (120, 0.5),
+    "loss_ramps_up": (480, 0.35),
 }
 """Points of a faulty run, and the share of it before the fault: enough for the windows of its rules."""
-OF_AREA = {"log": (240, 0.3), "episodes": (200, 0.5), "loss": (1000, 0.5), "policy": (300, 0.4)}
+OF_AREA = {"log": (160, 0.3), "episodes": (120, 0.5), "loss": (300, 0.5), "policy": (240, 0.4)}
 
 FIRST_ALARM = {"incident_a": 1300, "incident_b": 1300}
 LATE, LATEST = 2, 200
