@@ -191,3 +191,17 @@ def test_a_job_resumed_by_hand_in_a_new_file_keeps_what_came_before(tmp_path: Pa
     (rewind,) = scene.journal.rows("SELECT * FROM rewinds")
     assert (rewind["to_step"], rewind["wall_time"]) == (899, later[0][2])
     assert scene.moves() == ["pending", "firing", "probation", "resolved"]
+
+
+def test_what_was_logged_before_it_was_seen_to_be_an_attempt_belongs_to_it(tmp_path: Path) -> None:
+    """Of 27 points seven were left behind; those that were judged by the old windows are in the new ones."""
+    counting = (
+        '[[rule]]\nname = "twenty"\nexpr = "count(q, steps=10000) == 20"\nseverity = "info"\n[ladders.save]'
+    )
+    scene = Scene(tmp_path, FakeClock(T0), RULES.replace("[ladders.save]", counting))
+    for sample in ups_and_downs():
+        scene.log([sample])
+        scene.tick(0.5)
+    scene.settle()
+    fired = [(t["attempt"], t["step"]) for t in scene.transitions() if t["key"] == "twenty"]
+    assert (1, 1450) in fired
