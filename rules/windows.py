@@ -16,6 +16,9 @@ from typing import Protocol
 
 from rules.fits import INF, NAN, deviation, doubling, median, quantile
 
+MOST_POINTS = 100_000
+"""Points that any window holds at most, whatever its length in steps or seconds."""
+
 
 class Statistic(Protocol):
     """What rides on a buffer: told of every point that enters and leaves."""
@@ -95,7 +98,8 @@ class SpanBuffer(Buffer):
     """The finite points of the last `size` steps or seconds: position in (end - size, end].
 
     `end` is the furthest position seen. Where a series goes back (two writers of one tag), points stay in
-    order of arrival, and leave when everything before them has left.
+    order of arrival, and leave when everything before them has left. Nobody knows beforehand how many points
+    come in so many steps or seconds: beyond MOST_POINTS the oldest leave early.
     """
 
     __slots__ = ("by_time", "end", "size", "start")
@@ -122,7 +126,7 @@ class SpanBuffer(Buffer):
         self.end = max(self.end, position)
         edge = self.end - self.size
         positions = self.walls if self.by_time else self.steps
-        while positions and positions[0] <= edge:
+        while positions and (positions[0] <= edge or len(positions) > MOST_POINTS):
             self._drop()
 
     def lived(self) -> float:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from rules.memory import TAG_BYTES, memory
 from sentinel.commands.options import Commands
-from sentinel.config import load
+from sentinel.config import Settings, load
 
 
 def add(commands: Commands) -> None:
@@ -27,4 +28,15 @@ def check(options: argparse.Namespace) -> int:
         f"{len(settings.rules.metrics)} metrics, "
         f"{len(settings.rules.ladders)} ladders; mode {settings.mode}"
     )
+    print(f"  {_memory(settings)}")
     return 0
+
+
+def _memory(settings: Settings) -> str:
+    held = memory(settings.program.rules, settings.program.metrics)
+    per_tag = sum(points.usual for points in held.per_tag.values())
+    return (
+        f"memory of a run: windows of {held.points.usual:,} points where each step logs one, at most "
+        f"{held.points.most:,} ({held.bytes() / 1e6:.0f} MB); for each tag {TAG_BYTES / 1e3:.0f} KB, and "
+        f"{per_tag:,} points where every rule with `each` watches it"
+    )
