@@ -170,7 +170,16 @@ def initial(parts: Parts, call: Call, series: Series) -> Reading:
         return first
 
     first = once(parts, (id(series), "initial", size), make)
-    return lambda _now: math.fsum(first) / size if len(first) == size else NAN
+
+    def read(_now: float) -> float:
+        if len(first) < size:
+            return NAN
+        try:
+            return math.fsum(first) / size
+        except OverflowError:  # the sum is beyond all numbers, the mean is not
+            return math.fsum(value / size for value in first)
+
+    return read
 
 
 def best(parts: Parts, call: Call, series: Series) -> Reading:
