@@ -4,7 +4,7 @@
 
 The "model" is one weight, pulled towards 0 by gradient descent on w^4 / 4. Batch 200 is a bad one, and always
 will be: with lr = 0.5 the weight leaves the valley, and a few steps later the loss is infinite. A rollback
-alone would meet the same batch again; with half the lr it passes. The rule is `generic/nonfinite`.
+alone would meet the same batch again; with half the lr it passes. The rule is `generic/nonfinite_loss`.
 
 docs/guard.md goes through it. Only `open_log` knows TensorBoard; your own logger takes its place.
 """

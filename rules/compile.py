@@ -249,18 +249,20 @@ class _Compiler:
 
 
 def compile_pattern(text: str) -> Pattern:
-    """Read the pattern of an `each` rule.
+    """Read the pattern of an `each` rule: `*`, `**`, `{name}`, and `[Ll]` for one of these letters.
 
     Raises:
         ValueError: a brace is open, or a capture is no name or is there twice.
     """
     parts: list[str] = []
     captures: list[str] = []
-    for token in re.split(r"(\*\*|\*|\{[^{}]*\})", text):
+    for token in re.split(r"(\*\*|\*|\{[^{}]*\}|\[[^\[\]]+\])", text):
         if token == "**":  # noqa: S105  # a wildcard, not a password
             parts.append(".*")
         elif token == "*":  # noqa: S105  # as above
             parts.append("[^/]*")
+        elif token.startswith("[") and token.endswith("]"):
+            parts.append(f"[{re.escape(token[1:-1])}]")
         elif token.startswith("{") and token.endswith("}"):
             name = token[1:-1]
             if not name.isidentifier() or name in captures:
@@ -271,7 +273,7 @@ def compile_pattern(text: str) -> Pattern:
             raise ValueError(f"a brace is open in {text!r}")
         else:
             parts.append(re.escape(token))
-    return Pattern(text, re.compile("".join(parts)), tuple(captures), "*" in text)
+    return Pattern(text, re.compile("".join(parts)), tuple(captures), "*" in text or "[" in text)
 
 
 def _fields(spec: RuleSpec) -> Iterator[str]:

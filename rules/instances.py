@@ -13,7 +13,7 @@ from rules.compile import CompiledRule
 from rules.deciders import Decider
 from rules.names import Names
 from rules.store import Answer, Reading, Series
-from rules.tree import Call, Missing, Node, Not, Tag, kind, walk
+from rules.tree import Call, Logic, Missing, Node, Not, Tag, kind, walk
 
 
 class Instance:
@@ -82,10 +82,11 @@ class Instance:
         """Have it judged when its inputs get points; lazily where a quiet answer is certain
         without it.
         """
+        alarm = _alarm(expr)
         match expr:
-            case Not(Call("is_finite", (Tag(name),))) | Call("is_nan", (Tag(name),)):
+            case _ if alarm is not None:
                 self.lazy = True
-                series = builder.tags[name]
+                series = builder.tags[alarm]
                 if self not in series.alarms:
                     series.alarms = (*series.alarms, self)
             case Call("stale" | "absent"):
@@ -100,3 +101,13 @@ class Instance:
     def ends_badly(self) -> bool:
         """Whether a lazy instance's own series ends in a value that it must see."""
         return any(not math.isfinite(series.value) for series in self.inputs)
+
+
+def _alarm(expr: Node) -> str | None:
+    """The tag without whose NaN or infinity a condition cannot be True; None for another condition."""
+    match expr:
+        case Not(Call("is_finite", (Tag(name),))) | Call("is_nan", (Tag(name),)):
+            return name
+        case Logic("and", operands):
+            return next((found for operand in operands if (found := _alarm(operand)) is not None), None)
+    return None

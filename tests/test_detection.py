@@ -55,7 +55,7 @@ def test_healthy_runs_raise_no_critical_alarm() -> None:
         ("rewind_then_lead", 240, "td3/actor_exploits_critic"),
         ("critic_loss_diverges", 120, "td3/critic_diverging"),
         ("gradient_vanishes", 120, "td3/actor_gradient_vanished"),
-        ("nan_once", 40, "generic/nonfinite[train/critic_loss]"),
+        ("nan_once", 40, "generic/nonfinite_loss[train/critic_loss]"),
         ("frozen", 120, "generic/flatlined[train/critic_loss]"),
         ("hang", 60, "generic/stalled"),
         ("episodes_collapse", 120, "td3/episodes_collapse"),

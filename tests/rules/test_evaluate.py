@@ -340,6 +340,12 @@ def test_a_nonfinite_rule_fires_at_the_first_bad_point_and_is_seen_to_end() -> N
     assert run.flush()[0][1].condition is Condition.OK
     first = compile_rules(rule_set('each = "**"\nexpr = "not is_finite(x)"')).evaluator()
     assert [key for key, _ in first.feed(series("a", [NAN])) + first.flush()] == ["r0[a]"]
+    also = compile_rules(rule_set('each = "**"\nexpr = "not is_finite(x) and known(initial(x, points=1))"'))
+    late = also.evaluator()
+    assert [(key, v.at.step) for key, v in late.feed(series("a", [NAN, NAN, 1, NAN, 2])) + late.flush()] == [
+        ("r0[a]", 400),
+        ("r0[a]", 500),
+    ]
     assert (
         not compile_rules(rule_set('each = "**"\nexpr = "x > 0"'))
         .evaluator()
