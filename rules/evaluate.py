@@ -16,13 +16,16 @@ from rules.deciders import decider
 from rules.explain import Part, Scene, explain
 from rules.fits import NAN
 from rules.instances import Instance
+from rules.memory import MOST_HELD, memory
 from rules.merge import RuleSet
 from rules.names import Names
 from rules.progress import MOST_KEPT, Progress
 from rules.schema import RuleSpec
 from rules.series import Sample
+from rules.source import Problem, RuleErrors
 from rules.store import Answer, Point, Push, Series, StepAny, emit_all
 from rules.verdict import Condition, Mark, Verdict
+from rules.windows import MOST_POINTS
 
 TICK_GAP = 2.0
 """Seconds without a point that close a tick."""
@@ -55,9 +58,17 @@ def compile_rules(rules: RuleSet) -> Program:
     """Make a program.
 
     Raises:
-        RuleErrors: with all problems of all rules.
+        RuleErrors: with all problems of all rules; or their windows could hold more than is allowed.
     """
-    return Program(compile_all(rules))
+    compiled = compile_all(rules)
+    held = memory(compiled.rules, compiled.metrics).points.most
+    if held > MOST_HELD:
+        what = f"the windows of all rules may come to hold {held:,} points; at most {MOST_HELD:,} are allowed"
+        hint = (
+            f"windows of points= hold no more than they say, those of steps= and time= up to {MOST_POINTS:,}"
+        )
+        raise RuleErrors([Problem(rules.where("", ""), what, hint)])
+    return Program(compiled)
 
 
 class _Tick:

@@ -21,6 +21,9 @@ POINT_BYTES = 240
 TAG_BYTES = 12_000
 """Bytes of a tag itself: its last point, when its last 128 steps came, and its place in a rule."""
 
+MOST_HELD = 20_000_000
+"""Points that the windows of all rules may come to hold together in one run; more is refused at load."""
+
 RUN_BYTES = 180 * MOST_KEPT
 """Bytes of a run itself, however short its rules: at what time it was how far."""
 

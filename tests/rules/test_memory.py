@@ -9,10 +9,10 @@ import pytest
 
 from rules.compile import compile_all
 from rules.evaluate import compile_rules
-from rules.memory import POINT_BYTES, RUN_BYTES, TAG_BYTES, Held, Memory, memory
+from rules.memory import MOST_HELD, POINT_BYTES, RUN_BYTES, TAG_BYTES, Held, Memory, memory
 from rules.merge import RuleSet, build
 from rules.progress import MOST_KEPT
-from rules.source import parse
+from rules.source import RuleErrors, parse
 from rules.windows import MOST_POINTS, SpanBuffer
 
 W = "points=4000"
@@ -87,6 +87,17 @@ def test_no_run_takes_more_than_was_said(expr: str) -> None:
     own = 12_000 / MOST_KEPT * RUN_BYTES  # it has come so far
     assert taken < own + said.points.usual * POINT_BYTES + TAG_BYTES
     assert taken > (own + said.points.usual * POINT_BYTES) / 3
+
+
+def test_rules_that_could_exhaust_the_machine_are_refused() -> None:
+    """Before there is a run; with the way out."""
+    extra = "".join(
+        f'[[rule]]\nname = "r{n}"\nexpr = "mean(q, time=\'{n}s\') > 1"\n'
+        for n in range(1, MOST_HELD // MOST_POINTS + 2)
+    )
+    with pytest.raises(RuleErrors, match=r"rules.toml: .* 20,100,000 points; at most 20,000,000") as caught:
+        compile_rules(rules("q > 1", extra))
+    assert "points=" in caught.value.problems[0].hint
 
 
 def test_a_window_of_time_ends_at_so_many_points() -> None:
