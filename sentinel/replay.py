@@ -147,9 +147,6 @@ class _Bench:
         """Write down what was found."""
         self.steps += self._judge.flush()
         watch = self._judge.watch
-        if not outcome.points:
-            outcome.unjudged = {rule.spec.name: "the run logs no scalar" for rule in self._program.rules}
-            return
         self._look()
         outcome.steps, outcome.left = self.steps, self._judge.left
         outcome.last_step = watch.run_step
@@ -201,9 +198,9 @@ def judge_run(
     """
     common = Outcome(recording.run, recording.folder, error=recording.error)
     if recording.error:
-        return [replace(common) for _ in rules]
+        return [replace(common, unjudged=_unseen(settings)) for settings in rules]
     tail = RunTail(recording.folder)
-    benches = [_Bench(settings, recording, tail) for settings in rules]
+    benches: list[_Bench] = []
     tags: set[str] = set()
     done = 0
     while True:
@@ -211,6 +208,8 @@ def judge_run(
         common.hurt += [h for h in hurt if h not in common.hurt]
         if not chunks and not tail.behind:
             break
+        if chunks and not benches:
+            benches = [_Bench(settings, recording, tail) for settings in rules]
         for chunk in chunks:
             _count(common, chunk, tags)
             for bench in benches:
@@ -222,12 +221,17 @@ def judge_run(
     common.tags = len(tags)
     if not common.points:
         common.error = "; ".join(f"{hurt.path}: {hurt.reason}" for hurt in common.hurt)
+        return [replace(common, unjudged=_unseen(settings)) for settings in rules]
     outcomes = []
     for bench in benches:
-        outcome = replace(common, steps=[], left=[], unjudged={})
+        outcome = replace(common, unjudged={})
         bench.close(outcome, tags)
         outcomes.append(outcome)
     return outcomes
+
+
+def _unseen(settings: Settings) -> dict[str, str]:
+    return {rule.spec.name: "the run logs no scalar" for rule in settings.program.rules}
 
 
 def _count(outcome: Outcome, chunk: Chunk, tags: set[str]) -> None:

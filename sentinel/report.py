@@ -243,8 +243,11 @@ def _rung_notes(rung: RungTally) -> str:
 def _total(found: Tally) -> Iterator[Text]:
     standings = [run.standing for run in found.runs]
     parts = [f"{standings.count('fired')} with an alarm", f"{standings.count('quiet')} quiet"]
-    if unjudged := standings.count("unjudged"):
-        parts.append(f"{unjudged} that no rule had an answer for")
+    unjudged = [run for run in found.runs if run.standing == "unjudged"]
+    if blind := sum(run.outcome.points > 0 for run in unjudged):
+        parts.append(f"{blind} that no rule had an answer for")
+    if empty := sum(run.outcome.points == 0 for run in unjudged):
+        parts.append(f"{empty} without a scalar")
     if errors := standings.count("error"):
         parts.append(f"{errors} that could not be read")
     points = sum(run.outcome.points for run in found.runs)
@@ -257,7 +260,8 @@ def _total(found: Tally) -> Iterator[Text]:
     yield Text(f"recorded after the first rollback or end: {added_up(acted)}")
     if lasting:
         yield Text(
-            f"  the alert lasted to the end of the record: {added_up(lasting)}; acting could have saved these"
+            f"  the alert lasted to the end of the record: {added_up(lasting)}; "
+            "acting could have saved so much at most"
         )
     if over:
         yield Text(

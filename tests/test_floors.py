@@ -51,6 +51,7 @@ ONE_LIBRARY_ONE_FILE = {
         "sentinel/scenario_report.py",
         "trainer/progress.py",
     },
+    "ray": {"sentinel/backtest_ray.py"},
     "sqlite3": {"sentinel/journal.py"},
     "time": {"sentinel/clock.py", "sentinel/guard.py"},
     "carla": {"trainer/driving/carla_world.py"},

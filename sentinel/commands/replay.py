@@ -39,11 +39,18 @@ def add(commands: Commands) -> None:
         metavar=("A.toml", "B.toml"),
         help="what the rules of B would change against those of A, in place of -c and --pack",
     )
-    parser.add_argument(
+    spread = parser.add_mutually_exclusive_group()
+    spread.add_argument(
         "--jobs",
         type=_count,
         metavar="N",
         help="processes; 1 is this one alone. Default: one a core, fewer where there is little to read",
+    )
+    spread.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="judge on a Ray cluster: auto, host:port or ray://host:port; every node sees the runs by the "
+        "same paths",
     )
     parser.add_argument(
         "-v", "--verbose", action="store_true", help="every change of every run, and a row for every rule"
@@ -62,6 +69,7 @@ def _count(text: str) -> int:
 def replay(options: argparse.Namespace) -> int:
     """Judge every run below the paths; 1 if a critical or fatal rule fired, or if anything changes."""
     from sentinel.backtest import backtest, cores, fitting_jobs
+    from sentinel.backtest_ray import backtest_on_ray
     from sentinel.replay import find
     from sentinel.report import print_tally, progress_bar
     from sentinel.tally import tally
@@ -69,11 +77,14 @@ def replay(options: argparse.Namespace) -> int:
 
     rules = _rules(options)
     recordings = find(options.paths)
-    jobs = options.jobs or fitting_jobs(recordings, cores())
     size = len(rules) * sum(recording.size for recording in recordings)
     try:
         with progress_bar(size, sys.stderr) as progress:
-            outcomes = backtest(recordings, rules, jobs, progress)
+            if options.ray:
+                outcomes = backtest_on_ray(options.ray, recordings, rules, progress)
+            else:
+                jobs = options.jobs or fitting_jobs(recordings, cores())
+                outcomes = backtest(recordings, rules, jobs, progress)
     except KeyboardInterrupt:
         print(f"sentinel: interrupted; {len(recordings)} runs were not judged to the end", file=sys.stderr)
         return INTERRUPTED

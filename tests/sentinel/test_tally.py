@@ -185,7 +185,7 @@ def test_the_report_tells_quiet_from_unjudged(scene: Scene) -> None:
     assert "not judged: no scalar in its event files" in said
     assert "q_low (3), long (1)" in said
     assert "blind, later" in said
-    assert "5 runs, 77 points: 2 with an alarm, 1 quiet, 2 that no rule had an answer for" in said
+    assert "5 runs, 77 points: 2 with an alarm, 1 quiet, 1 that no rule had an answer for, 1 without" in said
     assert "inactive -> firing" not in said
     assert "inactive -> firing, value 60 limit 50, onset 100  [would ask checkpoint]" in long.getvalue()
     assert "blind  the run logs nothing for missing" in long.getvalue()
