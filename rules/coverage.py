@@ -7,8 +7,10 @@ logged taken as "could be anything".
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Literal, TypeAlias
 
 from rules.compile import Alias, Candidate, CompiledRule
@@ -103,6 +105,20 @@ def candidates(name: str, metrics: Mapping[str, Alias]) -> tuple[str, ...]:
         return (name,)
     found = (_spelt(candidate, metrics) for candidate in metrics[name].candidates)
     return tuple(dict.fromkeys(text for text in found if text))
+
+
+def nearest_tag(name: str, candidates: Sequence[str], logged: Iterable[str]) -> str | None:
+    """Return the logged tag whose last part is spelt most like a metric's name or a tag that it may be."""
+    plain = {_plain(tag): tag for tag in logged if tag not in candidates}
+    for text in (name, *candidates):
+        match = get_close_matches(_plain(text), plain, n=1, cutoff=0.75)
+        if match:
+            return plain[match[0]]
+    return None
+
+
+def _plain(tag: str) -> str:
+    return re.sub(r"[^a-z0-9]+", " ", tag.lower().rpartition("/")[2]).strip()
 
 
 def _spelt(candidate: Candidate, metrics: Mapping[str, Alias]) -> str:

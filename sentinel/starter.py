@@ -12,12 +12,11 @@ import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from textwrap import wrap
 
 from rules import packs
-from rules.coverage import Coverage, coverage
+from rules.coverage import Coverage, coverage, nearest_tag
 from rules.schema import NAME, RuleSpec
 from sentinel.config import Settings, load
 from sentinel.discover import RunFiles, scan
@@ -265,23 +264,10 @@ def _metrics(found: Survey, sights: Sequence[_Sight]) -> str:
 
 
 def _suggestion(name: str, candidates: Sequence[str], logged: Sequence[str]) -> str:
-    near = _nearest(name, candidates, logged)
+    found = nearest_tag(name, candidates, logged)
+    near = [found] if found else []
     why = "   # the nearest that is logged: is it that?" if near else "   # nothing like it is logged"
     return f"# {name} = {json.dumps(near or ['your/tag'])}{why}"
-
-
-def _nearest(name: str, candidates: Sequence[str], logged: Sequence[str]) -> list[str]:
-    """Return the logged tag whose last part is spelt most like a metric's name or a tag that it may be."""
-    plain = {_plain(tag): tag for tag in logged if tag not in candidates}
-    for text in (name, *candidates):
-        match = get_close_matches(_plain(text), plain, n=1, cutoff=0.75)
-        if match:
-            return [plain[match[0]]]
-    return []
-
-
-def _plain(tag: str) -> str:
-    return re.sub(r"[^a-z0-9]+", " ", tag.lower().rpartition("/")[2]).strip()
 
 
 _TAIL = """
