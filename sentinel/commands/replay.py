@@ -25,7 +25,10 @@ INTERRUPTED = 3
 def add(commands: Commands) -> None:
     """Say how the command is called."""
     parser = commands.add_parser(
-        "replay", help="judge recorded runs: what would have fired, what would have been done"
+        "replay",
+        help="judge recorded runs: what would have fired, what would have been done",
+        description="Judge recorded runs. Exit codes: 0 no critical or fatal rule fired, or with --compare "
+        "nothing changes; 1 one did, or something changes; 3 a run could not be read.",
     )
     parser.add_argument(
         "paths", type=Path, nargs="+", metavar="PATH", help="event files, run folders or trees of them"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import pickle
+import pty
 import signal
 import subprocess
 import sys
@@ -14,9 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from rules import packs
 from sentinel.backtest import DIED, backtest, fitting_jobs, largest_first
 from sentinel.cli import main
-from sentinel.config import Settings
+from sentinel.config import Settings, load
 from sentinel.replay import Outcome, Recording, find, judge_run
 from tests.fakes import FakeClock
 from tests.sentinel.event_files import T0
@@ -183,6 +185,33 @@ def wait_for(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not come about"
         time.sleep(0.05)
+
+
+def test_a_terminal_sees_how_far_it_is(tmp_path: Path) -> None:
+    """On standard error alone; what is piped on is as clean as ever."""
+    tree(tmp_path)
+    lead, follow = pty.openpty()
+    command = [sys.executable, "-m", "sentinel", "replay", "--jobs", "1", str(tmp_path / "runs")]
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
+    ended = subprocess.run(command, stdout=subprocess.PIPE, stderr=follow, env=environment, check=False)
+    os.close(follow)
+    shown = os.read(lead, 1 << 16)
+    os.close(lead)
+    assert b"judging" in shown
+    assert b"judging" not in ended.stdout
+    assert b"\x1b" not in ended.stdout
+    assert b"4 runs" in ended.stdout
+
+
+@pytest.mark.slow
+def test_the_corpus_is_judged_by_every_pack_within_twenty_seconds(corpus: Path) -> None:
+    """Of one core."""
+    rules = load(None, packs.names())
+    begin = time.process_time()
+    outcomes = backtest(find([corpus]), [rules], 1, ignored)
+    assert time.process_time() - begin < 20
+    assert len(outcomes) == 197
+    assert not any(outcome.error for (outcome,) in outcomes)
 
 
 def test_jobs_is_a_number_of_processes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
