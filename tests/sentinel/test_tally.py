@@ -154,8 +154,12 @@ def checkpoint(run: Path, step: int, wall: float) -> None:
     (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
 
 
-def test_a_rollback_goes_to_the_newest_good_checkpoint_of_its_time(scene: Scene) -> None:
-    """Not to one of the same step that was written later, in another attempt."""
+@pytest.mark.parametrize("severity", ["warning", "critical"])
+def test_a_rollback_goes_to_the_newest_good_checkpoint_of_its_time(tmp_path: Path, severity: str) -> None:
+    """Not to one of a smaller step than the onset's that was written later, in another attempt."""
+    rules = RULES.replace('"critical"\nladder', f'"{severity}"\nladder')
+    scene = Scene(tmp_path, FakeClock(T0), rules)
+    scene.log(series(1, 60, 60, 60, 60, 60), "a_lost")
     run = scene.logdir / "a_lost"
     checkpoint(run, 50, T0 + 900)
     checkpoint(run, 20, T0 + 300)
@@ -179,7 +183,9 @@ def test_the_report_tells_quiet_from_unjudged(scene: Scene) -> None:
     print_tally(found, long, verbose=True)
     said = short.getvalue()
     assert "\x1b" not in said
-    assert "runs/a_lost        6    500     2.5 h  critical q_high at 100; rollback at 300, after it 200" in said
+    assert (
+        "runs/a_lost        6    500     2.5 h  critical q_high at 100; rollback at 300, after it 200" in said
+    )
     assert "runs/c_calm       60   5900    29.5 h  quiet: 3 of 5 rules had an answer" in said
     assert "not judged: no rule had an answer" in said
     assert "not judged: no scalar in its event files" in said
