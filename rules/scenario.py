@@ -20,7 +20,7 @@ from rules.schema import Strict, validate
 from rules.source import Document, Path, Problem, RuleErrors, nearest, parse
 
 
-class _File(Strict):
+class ScenarioFile(Strict):
     include: tuple[str, ...] = ()
     test: tuple[Case, ...] = ()
 
@@ -52,9 +52,9 @@ def load(text: str, file: str, read: Callable[[str], str]) -> Scenario:
         RuleErrors: with every problem of the file and of what it includes.
     """
     document = parse(text, file)
-    own = {key: value for key, value in document.data.items() if key in _File.model_fields}
+    own = {key: value for key, value in document.data.items() if key in ScenarioFile.model_fields}
     rest = {key: value for key, value in document.data.items() if key not in own}
-    model, problems = validate(_File, _spelled_out(own), document)
+    model, problems = validate(ScenarioFile, _spelled_out(own), document)
     documents: list[tuple[str, Document]] = []
     named = document.data.get("include")
     for item in model.include if model else named if isinstance(named, list) else ():
@@ -129,7 +129,7 @@ def _included(
 
 
 def _faults(
-    file: _File, document: Document, rules: Collection[str], gates: Collection[str]
+    file: ScenarioFile, document: Document, rules: Collection[str], gates: Collection[str]
 ) -> Iterator[Problem]:
     for number, case in enumerate(file.test):
         found = (*_points_faults(case), *_expect_faults(case, rules), *_gate_faults(case, gates))

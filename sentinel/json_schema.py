@@ -1,4 +1,4 @@
-"""The JSON Schema of sentinel.toml and of rule files, by which an editor completes and checks them.
+"""The JSON Schema of sentinel.toml, rule files and rule tests, by which an editor completes and checks them.
 
 It is made from the very models that read the files, and so knows every key they know and no other. What a
 schema cannot say (an expression's grammar, a rule's name that exists) `sentinel check` says.
@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from rules.scenario import ScenarioFile
 from rules.schema import NAME, RuleFile, Span
 from sentinel.config import Service
 
@@ -28,6 +29,18 @@ def sentinel_schema() -> dict[str, Any]:
 def rules_schema() -> dict[str, Any]:
     """Return the schema of a rule file that another one includes, or of a pack."""
     return _schema("a sentinel rule file", RuleFile)
+
+
+def scenario_schema() -> dict[str, Any]:
+    """Return the schema of a scenario file: tests, beside whatever a rule file may hold."""
+    whole = _schema("a file of rule tests", ScenarioFile, RuleFile)
+    definitions = whole["$defs"]
+    # Short forms, which are written out before the models see them.
+    actions = definitions["Expect"]["properties"]["actions"]
+    actions["items"] = {"anyOf": [actions["items"], definitions["Deed"]["properties"]["do"]]}
+    back = definitions["Case"]["properties"]["rewind_at"]
+    definitions["Case"]["properties"]["rewind_at"] = {"anyOf": [back, back["items"]]}
+    return whole
 
 
 def _schema(title: str, *models: type[BaseModel]) -> dict[str, Any]:

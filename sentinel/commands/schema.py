@@ -14,19 +14,23 @@ def add(commands: Commands) -> None:
     """Say how the command is called."""
     parser = commands.add_parser(
         "schema",
-        help="print the JSON Schema of sentinel.toml or of a rule file, for editors",
+        help="print the JSON Schema of sentinel.toml, rule files or rule tests, for editors",
         epilog="Save it, and begin the TOML file with the line `#:schema ./sentinel.schema.json`.",
     )
     parser.add_argument(
-        "kind", choices=("sentinel", "rules"), nargs="?", default="sentinel", help="default: sentinel"
+        "kind",
+        choices=("sentinel", "rules", "tests"),
+        nargs="?",
+        default="sentinel",
+        help="default: sentinel",
     )
     parser.set_defaults(function=schema)
 
 
 def schema(options: argparse.Namespace) -> int:
     """Print the schema on standard output."""
-    from sentinel.json_schema import rules_schema, sentinel_schema
+    from sentinel.json_schema import rules_schema, sentinel_schema, scenario_schema
 
-    made = {"sentinel": sentinel_schema, "rules": rules_schema}[options.kind]()
+    made = {"sentinel": sentinel_schema, "rules": rules_schema, "tests": scenario_schema}[options.kind]()
     print(json.dumps(made, indent=2))
     return 0

@@ -16,7 +16,7 @@ from rules import packs
 from rules.schema import RuleFile
 from sentinel.cli import main
 from sentinel.config import Service
-from sentinel.json_schema import DRAFT, rules_schema, sentinel_schema
+from sentinel.json_schema import DRAFT, rules_schema, sentinel_schema, scenario_schema
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,7 +46,9 @@ OPEN = ("set", "labels", "let", "params", "series")
 """Tables whose keys are the user's own."""
 
 
-@pytest.mark.parametrize("schema", [sentinel_schema(), rules_schema()], ids=lambda s: s["title"])
+@pytest.mark.parametrize(
+    "schema", [sentinel_schema(), rules_schema(), scenario_schema()], ids=lambda s: s["title"]
+)
 def test_it_is_a_schema(schema: dict[str, Any]) -> None:
     """Each is valid by the draft it names, and its references lead somewhere."""
     assert schema["$schema"] == DRAFT
@@ -60,11 +62,15 @@ def _parts(schema: Any) -> Iterator[dict[str, Any]]:
 
 
 def test_the_shipped_files_fit() -> None:
-    """sentinel.toml and every pack are what their schemas describe."""
+    """sentinel.toml, every pack and every shipped scenario are what their schemas describe."""
     data = tomllib.loads((ROOT / "sentinel.toml").read_text(encoding="utf-8"))
     jsonschema.validate(data, sentinel_schema(), jsonschema.Draft7Validator)
     for name in packs.names():
         jsonschema.validate(packs.read(name).data, rules_schema(), jsonschema.Draft7Validator)
+
+    for path in sorted((ROOT / "tests" / "scenarios").glob("*.toml")):
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        jsonschema.validate(data, scenario_schema(), jsonschema.Draft7Validator)
 
 
 def test_it_knows_every_key_and_no_other() -> None:
