@@ -16,7 +16,7 @@ from rules import packs
 from rules.schema import RuleFile
 from sentinel.cli import main
 from sentinel.config import Service
-from sentinel.json_schema import DRAFT, rules_schema, sentinel_schema, scenario_schema
+from sentinel.json_schema import DRAFT, rules_schema, scenario_schema, sentinel_schema
 
 ROOT = Path(__file__).parents[2]
 
