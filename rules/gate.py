@@ -310,7 +310,7 @@ def reason(outcome: Outcome, ending: Ending) -> str:
         return f"{first.key} ({first.severity}) fired at step {first.at.run_step}{said}"
     false = [f for f in outcome.findings if f.fails and (outcome.reached or f.step is not None)]
     if false:
-        return f"{_count(false, outcome)} False: " + "; ".join(f"{f.text} ({f.reason})" for f in false)
+        return f"{_count(false, outcome)} False: {_first(false)}"
     failed = [name for name, verdict in outcome.needs.items() if verdict == "fail"]
     if failed:
         return f"it needs {', '.join(failed)}, which failed"
@@ -327,7 +327,7 @@ def reason(outcome: Outcome, ending: Ending) -> str:
         )
     open_ = [finding for finding in outcome.findings if not finding.answer]
     if open_:
-        return f"{_count(open_, outcome)} not shown: " + "; ".join(f"{f.text} ({f.reason})" for f in open_)
+        return f"{_count(open_, outcome)} not shown: {_first(open_)}"
     if outcome.verdict != "pass":
         waits = [name for name, verdict in outcome.needs.items() if verdict != "pass"]
         return f"it needs {', '.join(waits)}, which did not pass"
@@ -337,6 +337,12 @@ def reason(outcome: Outcome, ending: Ending) -> str:
 
 def _count(some: Sequence[Finding], outcome: Outcome) -> str:
     return f"{len(some)} of {len(outcome.findings)} requirements {'is' if len(some) == 1 else 'are'}"
+
+
+def _first(findings: Sequence[Finding]) -> str:
+    """Tell the first; the others stand in the table below."""
+    more = "" if len(findings) == 1 else f"; and {len(findings) - 1} more"
+    return f"{findings[0].text} ({findings[0].reason}){more}"
 
 
 def worst(verdicts: Iterable[GateVerdict]) -> GateVerdict:
