@@ -6,20 +6,24 @@ shared by all runs; what is a run's own lives in its `Evaluator`.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from rules import template
 from rules.expr import Scope, parse
 from rules.functions import Kind
 from rules.merge import RuleSet
+from rules.patterns import Pattern, compile_pattern
 from rules.schema import RuleSpec
 from rules.source import Problem, RuleErrors
-from rules.syntax import Fault
+from rules.syntax import MAX_PARTS, Fault
 from rules.tree import Call, Logic, Metric, Node, kind, walk
 
 MAX_ALIAS_NESTING = 4
+
+Extent: TypeAlias = tuple[int, int]
+"""How many expressions deep something goes, and of how many parts it is, with the metrics filled in."""
 
 MESSAGE_NUMBERS = frozenset({"age", "attempt", "limit", "onset", "run_step", "step", "value", "wall"})
 MESSAGE_WORDS = frozenset({"key", "rule", "run", "severity", "tag"})
@@ -42,33 +46,6 @@ class Alias:
 
     candidates: tuple[Candidate, ...]
     same_step: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Pattern:
-    """The pattern of an `each` rule: `*` within a part of a tag, `**` across parts, `{name}` captures a
-    part.
-    """
-
-    text: str
-    regex: re.Pattern[str]
-    captures: tuple[str, ...]
-    has_wildcards: bool
-
-    def match(self, tag: str) -> dict[str, str] | None:
-        """The captures of a tag that fits, or None. The sentinel's own probes fit only patterns that name
-        them.
-        """
-        if tag.startswith("sys/") and not self.text.startswith("sys/"):
-            return None
-        found = self.regex.fullmatch(tag)
-        return found.groupdict() if found else None
-
-    def label(self, tag: str, captures: Mapping[str, str]) -> str:
-        """What tells an instance from its sisters: its captures, or the whole tag where they are not all of
-        it.
-        """
-        return tag if self.has_wildcards or not captures else ",".join(captures.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +103,7 @@ class _Compiler:
     def __init__(self, rules: RuleSet) -> None:
         self._set = rules
         self._packs: dict[str, Node] = {}
+        self._extents: dict[str, Extent] = {}
         self.problems: list[Problem] = []
 
     def alias(self, name: str) -> Alias:
@@ -143,16 +121,16 @@ class _Compiler:
         return Alias(tuple(found), spec.align == "step")
 
     def check_nesting(self, metrics: Mapping[str, Alias]) -> None:
-        """Expressions over metrics may be nested, but not for ever."""
+        """Expressions over metrics may be nested, but not for ever, nor into more and more parts."""
+        self._extents = _extents(metrics)
         for name in metrics:
-            depth = _nesting(name, metrics)
+            depth, size = self._extents[name]
+            where, what = self._set.where(f"metrics.{name}"), f"metrics.{name}"
             if depth > MAX_ALIAS_NESTING:
-                where = self._set.where(f"metrics.{name}")
-                self._problem(
-                    where,
-                    f"metrics.{name}: nested deeper than {MAX_ALIAS_NESTING}",
-                    "does the metric name itself?",
-                )
+                what = f"{what}: nested deeper than {MAX_ALIAS_NESTING}"
+                self._problem(where, what, "does the metric name itself?")
+            elif size > MAX_PARTS:
+                self._problem(where, f"{what}: {_too_many(size)}", "name less in it")
 
     def rule(self, order: int, spec: RuleSpec) -> CompiledRule:
         """One rule; where parts are faulty the result only keeps the checking going."""
@@ -178,6 +156,11 @@ class _Compiler:
         when = self._applies(spec, scope, params)
         self._messages(spec, scope, lets)
         conditions = [expr, *(tree for tree in (clear, recovered) if tree is not None)]
+        size = max(_sum(tree, self._extents)[1] for tree in (*conditions, *lets.values()))
+        if size > MAX_PARTS:
+            self._problem(
+                self._set.where(spec.name, "expr"), f"{spec.name}: {_too_many(size)}", "name less in it"
+            )
         metrics = dict.fromkeys(
             [part.name for tree in conditions for part in walk(tree) if isinstance(part, Metric)]
             + [name for name in _fields(spec) if name in self._set.metrics and name not in lets]
@@ -248,34 +231,6 @@ class _Compiler:
         self.problems.append(Problem(where, what, hint))
 
 
-def compile_pattern(text: str) -> Pattern:
-    """Read the pattern of an `each` rule: `*`, `**`, `{name}`, and `[Ll]` for one of these letters.
-
-    Raises:
-        ValueError: a brace is open, or a capture is no name or is there twice.
-    """
-    parts: list[str] = []
-    captures: list[str] = []
-    for token in re.split(r"(\*\*|\*|\{[^{}]*\}|\[[^\[\]]+\])", text):
-        if token == "**":  # noqa: S105  # a wildcard, not a password
-            parts.append(".*")
-        elif token == "*":  # noqa: S105  # as above
-            parts.append("[^/]*")
-        elif token.startswith("[") and token.endswith("]"):
-            parts.append(f"[{re.escape(token[1:-1])}]")
-        elif token.startswith("{") and token.endswith("}"):
-            name = token[1:-1]
-            if not name.isidentifier() or name in captures:
-                raise ValueError(f"the capture {token} must be a name, and be there once")
-            captures.append(name)
-            parts.append(f"(?P<{name}>[^/]+)")
-        elif "{" in token or "}" in token:
-            raise ValueError(f"a brace is open in {text!r}")
-        else:
-            parts.append(re.escape(token))
-    return Pattern(text, re.compile("".join(parts)), tuple(captures), "*" in text or "[" in text)
-
-
 def _fields(spec: RuleSpec) -> Iterator[str]:
     for message in (spec.summary, spec.why, spec.try_):
         yield from template.names(message)
@@ -285,10 +240,31 @@ def _problem(where: str, part: str, text: str, fault: Fault) -> Problem:
     return Problem(where, f"{part}: {fault.what}", fault.hint, " ".join(text.splitlines()), fault.span)
 
 
-def _nesting(name: str, metrics: Mapping[str, Alias], depth: int = 0) -> int:
-    """How many expressions deep a metric goes; a cycle counts as one too many."""
-    if depth > MAX_ALIAS_NESTING or name not in metrics:
-        return depth
-    trees = [candidate.tree for candidate in metrics[name].candidates if candidate.tree is not None]
-    inner = {part.name for tree in trees for part in walk(tree) if isinstance(part, Metric)}
-    return max((_nesting(other, metrics, depth + 1) for other in inner), default=depth)
+def _too_many(size: int) -> str:
+    return f"{size:,} parts with the metrics that it names filled in; at most {MAX_PARTS:,} are allowed"
+
+
+def _extents(metrics: Mapping[str, Alias]) -> dict[str, Extent]:
+    """How many expressions deep each metric goes, and of how many parts it is.
+
+    Round by round, each one expression deeper: one that is still growing in the last is too deep, or names
+    itself.
+    """
+    known: dict[str, Extent] = dict.fromkeys(metrics, (0, 1))
+    for _ in range(MAX_ALIAS_NESTING + 1):
+        known = {name: _extent(alias, known) for name, alias in metrics.items()}
+    return known
+
+
+def _extent(alias: Alias, known: Mapping[str, Extent]) -> Extent:
+    found = [_sum(candidate.tree, known) for candidate in alias.candidates if candidate.tree is not None]
+    return max((depth for depth, _ in found), default=0), max((size for _, size in found), default=1)
+
+
+def _sum(tree: Node, known: Mapping[str, Extent]) -> Extent:
+    """The same of a tree, its metrics filled in."""
+    depth, size = 0, 0
+    for part in walk(tree):
+        deeper, more = known.get(part.name, (0, 1)) if isinstance(part, Metric) else (-1, 1)
+        depth, size = max(depth, 1 + deeper), size + more
+    return depth, size

@@ -34,6 +34,8 @@ MAX_FAILURES = 3
 RESOLVE_BY = 200
 """Ticks after which a metric that is nothing yet is told, and a rule that does not apply yet is called so."""
 MAX_INSTANCES = 20_000
+MOST_TAGS = 50_000
+"""Tags of a run that are kept: one that logs new ones at every step must not take all memory."""
 
 _FAILURES = (ArithmeticError, ValueError, LookupError, TypeError)
 """What the evaluation of one rule may raise without ending the watch over the others."""
@@ -91,7 +93,9 @@ class Evaluator:
         watching: keys to be reported at every evaluation, whatever it says. A breach puts its key there, so
             that its end is seen in the same call of `feed`; the caller takes out what is at rest.
         probation: keys for which recovery is evaluated; the caller keeps it.
-        errors: key to the last failure of a rule that failed; after three it is evaluated no more.
+        errors: key to the last failure of a rule that failed; after three it is evaluated no more. What is
+            left out for being too many is told here as well.
+        most_tags: how many tags are kept.
     """
 
     def __init__(self, program: Program) -> None:
@@ -99,6 +103,7 @@ class Evaluator:
         self.watching: set[str] = set()
         self.probation: set[str] = set()
         self.errors: dict[str, str] = {}
+        self.most_tags = MOST_TAGS
         self._reached = -1
         self._series: dict[str, Series] = {}
         self._any = StepAny(self._series)
@@ -335,6 +340,12 @@ class Evaluator:
 
     def _appear(self, tag: str, wall: float) -> Series:
         """A new tag: its points are kept until it takes effect, for whatever will then want them."""
+        if len(self._series) >= self.most_tags:
+            what = (
+                f"more than {self.most_tags} tags; what the others log, beginning with {tag!r}, is left out"
+            )
+            self.errors.setdefault("tags", what)
+            return Series(tag)
         series = self._series[tag] = Series(tag)
         early = self._early[series] = []
 
@@ -351,6 +362,8 @@ class Evaluator:
         them.
         """
         early, self._early = self._early, {}
+        if not early:
+            return []
         for series in early:
             series.pushes, series.skips = (), ()
         self._builder.open_ticks = {tick.number for tick in self._ticks.values()}

@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from rules.functions import FUNCTIONS, WINDOW_UNITS, Function, Kind, WindowUnit
-from rules.syntax import Fault, Span, UnreadableError, nearest, read
+from rules.syntax import MAX_PARTS, Fault, Span, UnreadableError, nearest, read
 from rules.tree import (
     Arithmetic,
     Call,
@@ -37,6 +37,7 @@ from rules.tree import (
 )
 
 MAX_NESTING = 4
+_MOST_WITHIN = 32  # lets are followed further than they may be nested, but not as far as the stack goes
 MAX_POINTS = 100_000
 
 
@@ -50,6 +51,7 @@ class Scope:
         lets: the rule's own `let` texts; parsed where they are used.
         each: whether the rule has `each`, and so an `x`.
         captures: names of the pattern's `{captures}`, usable inside m["..."].
+        parsed: the lets that have been parsed in this scope, so that each is parsed once.
     """
 
     metrics: Collection[str] = ()
@@ -57,23 +59,33 @@ class Scope:
     lets: Mapping[str, str] = field(default_factory=dict)
     each: bool = False
     captures: Collection[str] = ()
+    parsed: dict[str, Let] = field(default_factory=dict, compare=False)
 
 
-def parse(text: str, scope: Scope, expect: Kind | None = None, nesting: int = 0) -> tuple[Node, list[Fault]]:
+@dataclass(frozen=True, slots=True)
+class Let:
+    """A let, parsed: `depth` is how many lets it is made of, one on the other; `size` counts its parts."""
+
+    tree: Node
+    faulty: bool
+    depth: int
+    size: int
+
+
+def parse(text: str, scope: Scope, expect: Kind | None = None) -> tuple[Node, list[Fault]]:
     """Parse one expression.
 
     Args:
         text: the expression as the file has it.
         scope: what names may mean.
         expect: what the whole must be; None takes either.
-        nesting: how many `let`s deep this text is used.
 
     Returns:
         the tree and every fault found; with faults the tree is not to be used.
     """
     text = re.sub(r"\s", " ", text)
     leading = len(text) - len(text.lstrip(" "))
-    parser = _Parser(text, scope, nesting)
+    parser = _Parser(text, scope)
     try:
         node = parser.node(read(text))
     except UnreadableError as error:
@@ -89,6 +101,23 @@ def parse(text: str, scope: Scope, expect: Kind | None = None, nesting: int = 0)
                 "count a condition with frac(cond, points=n)",
             )
     return node, parser.faults
+
+
+def _parse_let(name: str, scope: Scope, within: int) -> Let:
+    too_deep = Let(_WRONG, faulty=True, depth=MAX_NESTING + 1, size=0)
+    if within > _MOST_WITHIN:
+        return too_deep
+    scope.parsed[name] = too_deep  # while it is parsed: it may name itself
+    text = re.sub(r"\s", " ", scope.lets[name])
+    parser = _Parser(text, scope, within)
+    try:
+        tree = parser.node(read(text))
+        size = 0 if parser.faults else sum(1 for _ in walk(tree))
+        let = Let(tree, bool(parser.faults), parser.depth + 1, size)
+    except UnreadableError:
+        let = Let(_WRONG, faulty=True, depth=1, size=0)
+    scope.parsed[name] = let
+    return let
 
 
 def seconds(text: str) -> float | None:
@@ -128,10 +157,12 @@ _FORBIDDEN: dict[type[ast.expr], tuple[str, str]] = {
 class _Parser:
     """Turns one syntax tree into ours, collecting faults as it goes."""
 
-    def __init__(self, text: str, scope: Scope, nesting: int) -> None:
+    def __init__(self, text: str, scope: Scope, within: int = 0) -> None:
         self.text = text
         self.scope = scope
-        self.nesting = nesting
+        self.within = within  # so many lets that are being parsed
+        self.depth = 0  # of the deepest let that it names
+        self.size = 0  # parts of all lets that it names
         self.faults: list[Fault] = []
         self._bytes = text.encode("utf-8", "surrogatepass")
 
@@ -213,20 +244,20 @@ class _Parser:
         return self.fault(f"unknown metric '{name}'", self.span(node), hint)
 
     def _let(self, node: ast.Name) -> Node:
-        if self.nesting >= MAX_NESTING:
-            return self.fault(
-                f"let '{node.id}' is nested deeper than {MAX_NESTING}",
-                self.span(node),
-                "does a let name itself?",
-            )
-        tree, faults = parse(self.scope.lets[node.id], self.scope, nesting=self.nesting + 1)
-        if any("nested deeper" in fault.what for fault in faults):
-            return self.fault(
-                f"let '{node.id}' is nested deeper than {MAX_NESTING}",
-                self.span(node),
-                "does a let name itself?",
-            )
-        return _WRONG if faults else tree  # the let's own faults are told where it is defined
+        name = node.id
+        let = self.scope.parsed.get(name) or _parse_let(name, self.scope, self.within + 1)
+        if let.depth > MAX_NESTING:
+            self.depth = let.depth
+            what = f"let '{name}' is nested deeper than {MAX_NESTING}"
+            return self.fault(what, self.span(node), "does a let name itself?")
+        if let.faulty:
+            return _WRONG  # the let's own faults are told where it is defined
+        self.depth = max(self.depth, let.depth)
+        before, self.size = self.size, self.size + let.size
+        if self.size <= MAX_PARTS:
+            return let.tree
+        what = f"with its lets filled in this has more than {MAX_PARTS} parts"
+        return self.fault(what, self.span(node), "name less in it") if before <= MAX_PARTS else _WRONG
 
     def _attribute(self, node: ast.Attribute) -> Node:
         if not (isinstance(node.value, ast.Name) and node.value.id == "p"):

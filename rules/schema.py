@@ -226,9 +226,7 @@ class RuleSpec(Strict):
     ] = None
     when: Annotated[
         str | None,
-        Field(
-            description="a condition: the rule is for runs in which it has been True, and for no other"
-        ),
+        Field(description="a condition: the rule is for runs in which it has been True, and for no other"),
     ] = None
     for_: Annotated[
         SpanField,

@@ -17,6 +17,8 @@ from typing import TypeAlias
 MAX_CHARACTERS = 2000
 MAX_NODES = 200
 MAX_DEPTH = 24
+MAX_PARTS = 2000
+"""Parts of an expression with all lets and metrics filled in: names that name names grow without end."""
 
 Span: TypeAlias = tuple[int, int]
 
