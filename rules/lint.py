@@ -8,7 +8,7 @@ otherwise looks like health.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
@@ -16,11 +16,12 @@ from rules.axis_facts import RunFacts, SeriesFacts
 from rules.compile import CompiledRule
 from rules.coverage import Coverage, coverage, nearest_tag
 from rules.evaluate import RESOLVE_BY, Program
+from rules.explain import Part
 from rules.lint_axes import axis, hold, warm_up, windows
 from rules.lint_found import Code, Lint, Place, listed
 from rules.names import Names
 from rules.schema import Severity
-from rules.tree import Each, Node, StepAny, Tag, walk
+from rules.tree import Call, Logic, Node, Tag, Truth, walk
 from rules.watch import RunWatch
 
 MOST_INSTANCES = 1000
@@ -29,11 +30,14 @@ MOST_INSTANCES = 1000
 
 @dataclass(frozen=True, slots=True)
 class Silence:
-    """Why a rule instance never had an answer: the part that is unknown at the run's end, and why."""
+    """How a rule instance stands at the run's end that never had an answer.
+
+    Attributes:
+        mark: its badge: warming, nodata, inapplicable. part: its condition, taken apart.
+    """
 
     mark: str
-    part: str
-    note: str
+    part: Part
 
 
 def lints(
@@ -57,6 +61,10 @@ def lints(
         finished: the run is over. One that goes on is given time: for names, `resolve_by` ticks.
         resolve_by: how many.
     """
+    if not facts.series:
+        what = "no scalar is logged: no rule has anything to judge"
+        hint = "see whether it logs into this folder, and scalars"
+        return [Lint("empty", (), "the run", what, hint, "warning")]
     probes = _probes(program)
     sights = coverage(program, {*watch.tags, *probes})
     found = [
@@ -69,12 +77,15 @@ def lints(
     able = {sight.rule for sight in seen if sight.sight in ("whole", "part")}
     judged = set(watch.keys()) - set(silent)
     places = [place for place in _places(program, watch, facts, judged) if place.rule.name in able]
-    for check in (windows, hold, warm_up, axis):
-        found += check(places, finished=finished)
-    told = {name for lint in found if lint.severity == "warning" for name in lint.rules}
+    short = list(windows(places, finished=finished))
+    found += short
+    blind = {name for lint in short if lint.severity == "warning" for name in lint.rules}
+    others = [place for place in places if place.rule.name not in blind]
+    found += [*hold(others, finished=finished), *warm_up(others, finished=finished), *axis(places)]
+    told = {name for lint in found if lint.code != "axis" for name in lint.rules}
     if finished:
         found += _never(program, silent, able - told)
-    found += _tags(program, watch, facts.series)
+    found += _tags(places, facts.series)
     grades = {rule.spec.name: get_args(Severity).index(rule.spec.severity) for rule in program.rules}
     return sorted(found, key=lambda lint: _rank(lint, grades))
 
@@ -98,11 +109,10 @@ def _probes(program: Program) -> set[str]:
 # -- names ---------------------------------------------------------------------
 
 
-def _names(program: Program, sights: Iterable[Coverage], tags: Collection[str]) -> Iterator[Lint]:
+def _names(program: Program, sights: Sequence[Coverage], tags: Collection[str]) -> Iterator[Lint]:
     foreign = _foreign(sights)
     for pack, names in foreign.items():
-        what = f"none of the {len(names)} rules of {pack} can fire here: nothing that they need is logged"
-        yield Lint("pack", tuple(names), "", what, f"leave out pack:{pack} if the run is no {pack}", "info")
+        yield _pack(pack, [sight for sight in sights if sight.rule in names], tags)
     patterns = {rule.spec.name: rule.pattern.text for rule in program.rules if rule.pattern is not None}
     lacking: dict[str, list[Coverage]] = defaultdict(list)
     for sight in sights:
@@ -132,22 +142,33 @@ def _foreign(sights: Iterable[Coverage]) -> dict[str, list[str]]:
     }
 
 
+def _pack(pack: str, sights: Sequence[Coverage], tags: Collection[str]) -> Lint:
+    missing = {name: wanted for sight in sights for name, wanted in sight.missing.items()}
+    what = f"none of its {len(sights)} rules can fire here: the run logs nothing for {listed(missing, 6)}"
+    pairs = ((name, nearest_tag(name, wanted, sorted(tags))) for name, wanted in missing.items())
+    near = [f"{name} = [{tag!r}]" for name, tag in pairs if tag is not None]
+    own = f"; else name its tags under [metrics], as {listed(near)}" if near else ""
+    hint = f"leave the pack out, if the run is of another kind{own}"
+    return Lint("pack", tuple(sight.rule for sight in sights), pack, what, hint, "warning")
+
+
 def _unresolved(name: str, by: Iterable[Coverage], tags: Collection[str]) -> Lint:
     blind = [sight.rule for sight in by if sight.sight == "blind"]
     part = [sight.rule for sight in by if sight.sight == "part"]
     wanted = next(sight.missing[name] for sight in by)
-    parts = [f"{listed(blind)} can never fire"] if blind else []
+    parts = [f"{listed(blind, 6)} can never fire"] if blind else []
     parts += [f"{listed(part)} can fire, but {'lack' if len(part) > 1 else 'lacks'} an arm"] if part else []
     near = nearest_tag(name, wanted, sorted(tags))
-    if near is not None and name not in wanted:
-        hint = f"the nearest tag is {near!r}: if that is it, write {name} = [{near!r}] under [metrics]"
+    by_name = wanted != (name,)  # an exact tag, m["…"], is not found under [metrics]
+    hint = f"log {_either(wanted)}, or name your tag under [metrics]"
+    if near is not None and by_name:
+        own = f"write {name} = [{near!r}] under [metrics]"
+        hint = f"the nearest tag is {near!r}: if that is it, {own}; else {hint}"
     elif near is not None:
         hint = f"the nearest tag is {near!r}: is that it?"
     elif blind:
         hint = f"log {_either(wanted)}, name your tag under [metrics], or leave the rules out"
-    else:
-        hint = f"log {_either(wanted)}, or name your tag under [metrics]"
-    what = f"no tag of the run is {name!r}: {'; '.join(parts)}"
+    what = f"nothing that the run logs is {name!r}: {'; '.join(parts)}"
     return Lint("unresolved", (*blind, *part), name, what, hint, "warning" if blind else "info")
 
 
@@ -161,7 +182,8 @@ def _pattern(sight: Coverage, pattern: str, tags: Collection[str]) -> Iterator[L
         near = nearest_tag(pattern, (), sorted(tags))
         hint = f"the nearest tag is {near!r}" if near else "correct the pattern, or leave the rule out"
         what = f"no tag of the run fits {pattern!r}: the rule does not exist here"
-        yield Lint("each", (sight.rule,), pattern, what, hint, "warning")
+        own = "/" not in sight.rule  # a pack's pattern is for whatever may be there
+        yield Lint("each", (sight.rule,), pattern, what, hint, "warning" if own else "info")
     elif sight.instances > MOST_INSTANCES:
         what = f"{sight.instances:,} tags fit {pattern!r}: as many rules, and as many messages when they fire"
         yield Lint("each", (sight.rule,), pattern, what, "make the pattern narrower", "warning")
@@ -203,43 +225,75 @@ def _never(program: Program, silent: Mapping[str, Silence], able: Collection[str
         if rule.pattern is not None:
             yield _never_each(rule, keys, silent)
             continue
-        said = silent[name]
-        what = f"its answer was unknown all through the run: {said.part} is {said.note or 'unknown'}"
-        yield Lint("never", (name,), "", what, f"sentinel explain {name} RUN shows every part", "warning")
+        said, arms = silent[name], could_fire(rule.expr, silent[name].part)
+        what = f"its answer was unknown all through the run; {_because(said)}"
+        if arms:
+            what = f"it could fire, but one arm was unknown all through the run; {_because(said)}"
+        hint = f"sentinel explain {name} RUN shows every part"
+        yield Lint("never", (name,), "", what, hint, "info" if arms else "warning")
 
 
 def _never_each(rule: CompiledRule, keys: list[str], silent: Mapping[str, Silence]) -> Lint:
     said = silent[keys[0]]
-    what = (
-        f"{len(keys)} of its instances never had an answer: {listed(keys)}; "
-        f"of the first, {said.part} is {said.note or 'unknown'}"
-    )
+    what = f"these instances never had an answer: {listed(keys)}; {_because(said)}"
     return Lint("never", (rule.spec.name,), "", what, f"sentinel explain {keys[0]!r} RUN", "info")
+
+
+def _because(said: Silence) -> str:
+    if said.mark == "warming":
+        return "it waits, by its own wish: after_step, after_points, after_time or grace"
+    part = _unknown(said.part)
+    return f"at the end, of {part.text}: {part.note or 'unknown'}"
+
+
+def _unknown(part: Part) -> Part:
+    """Return the innermost part that is unknown, the first in the order of the text."""
+    inner = next((child for child in part.parts if child.value is None), None)
+    return part if inner is None or part.note else _unknown(inner)
+
+
+def could_fire(node: Node, part: Part) -> bool:
+    """Whether a condition that is unknown could yet have been True, by an arm that is known."""
+    if not isinstance(node, Logic):
+        return part.value is not None
+    operands = [operand for operand in node.operands if not isinstance(operand, Truth)]
+    arms = (could_fire(operand, arm) for operand, arm in zip(operands, part.parts, strict=True))
+    return any(arms) if node.op == "or" else all(arms)
 
 
 # -- tags ----------------------------------------------------------------------
 
 
-def _tags(program: Program, watch: RunWatch, series: Mapping[str, SeriesFacts]) -> Iterator[Lint]:
-    names = Names(program.metrics, watch.tags)
-    reading: dict[str, list[str]] = defaultdict(list)
-    for rule in program.rules:
-        for tag in sorted(_read(names.tree(rule.expr))):
-            reading[tag].append(rule.spec.name)
+def _tags(places: Iterable[Place], series: Mapping[str, SeriesFacts]) -> Iterator[Lint]:
+    reading: dict[str, dict[str, None]] = defaultdict(dict)
+    looking_back: dict[str, dict[str, None]] = defaultdict(dict)
+    for place in places:
+        tree = place.trees[0]
+        if _is_for_nan(tree):
+            continue
+        for tag in _read(tree):
+            reading[tag][place.rule.name] = None
+        for part in walk(tree):
+            for tag in _read(part) if isinstance(part, Call) and part.window is not None else ():
+                looking_back[tag][place.rule.name] = None
     for tag, found in series.items():
         rules = tuple(reading[tag])
         if found.finite == 0:
             what = f"all {found.count} points are NaN or infinite, from the first on"
             hint = "mend what computes it; until then no rule can judge it"
             yield Lint("nan", rules, tag, what, hint, "warning" if rules else "info")
-        if is_disordered(found):
-            yield Lint("duplicate", rules, tag, _disorder(found), _ORDER[found.sources > 1], "info")
+        if is_disordered(found) and looking_back[tag]:
+            hint = _ORDER[found.sources > 1]
+            yield Lint("duplicate", tuple(looking_back[tag]), tag, _disorder(found), hint, "info")
 
 
 def _read(tree: Node) -> set[str]:
-    return {
-        part.name for part in walk(tree) if isinstance(part, Tag) and not isinstance(part, Each | StepAny)
-    }
+    return {part.name for part in walk(tree) if isinstance(part, Tag)}
+
+
+def _is_for_nan(tree: Node) -> bool:
+    """Whether a condition is there to see NaN: it is not blinded by it."""
+    return any(isinstance(part, Call) and part.function in ("is_finite", "is_nan") for part in walk(tree))
 
 
 def is_disordered(found: SeriesFacts) -> bool:

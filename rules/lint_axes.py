@@ -4,13 +4,29 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from rules.axis_facts import RunFacts, SeriesFacts
+from rules.coverage import answers
 from rules.lint_found import Lint, Place, listed
-from rules.tree import Call, Node, StepAny, Tag, children, walk
+from rules.tree import (
+    Aligned,
+    Arithmetic,
+    Call,
+    Choice,
+    Compare,
+    Logic,
+    Missing,
+    Negative,
+    Node,
+    Not,
+    StepAny,
+    Tag,
+    children,
+    walk,
+)
 from rules.written import written
 
 LONG_WAIT = 3600.0
@@ -26,7 +42,8 @@ class _Short:
 
     Attributes:
         call: the function with the window. series: what it is over, as written in a rule.
-        needed, has: in unit. wait: seconds until the run fills it at its pace.
+        needed, has: in unit; "held" where the window holds too few points however long the run is.
+        wait: seconds until the run fills it at its pace.
     """
 
     call: Call
@@ -36,42 +53,79 @@ class _Short:
     unit: str
     wait: float
 
-    def told(self, *, finished: bool) -> str:
-        """Say it in a clause."""
-        amount = f"{written(self.call)} needs {_amount(self.needed, self.unit)} of {self.series}"
-        if finished:
-            return f"{amount}; the run has {_amount(self.has, self.unit)}"
-        return (
-            f"{amount}; the run has {_amount(self.has, self.unit)} so far, "
-            f"and at its pace the others in {_time(self.wait)}"
-        )
-
 
 def windows(places: Sequence[Place], *, finished: bool) -> Iterator[Lint]:
-    """Tell of windows that never hold what their function needs to answer."""
-    by_rule: dict[str, list[tuple[Place, _Short]]] = defaultdict(list)
+    """Tell of windows that never hold what their function needs to answer: one lint for each series."""
+    found: dict[tuple[str, str, bool], dict[str, tuple[Place, _Short]]] = defaultdict(dict)
     for place in places:
-        shorts = [short for tree in place.trees[:1] for short in _shorts(tree, place.facts)]
+        shorts = list(_shorts(place.trees[0], place.facts))
         if not finished:
             shorts = [short for short in shorts if short.wait > LONG_WAIT]
         if shorts:
-            by_rule[place.rule.name].append((place, max(shorts, key=lambda short: short.needed)))
-    for name, found in by_rule.items():
-        blind = [(place, short) for place, short in found if not place.judged]
-        place, short = (blind or found)[0]
-        of = f" (and so for {len(found) - 1} more of its instances)" if len(found) > 1 else ""
-        severity: Literal["warning", "info"] = "warning" if blind and finished else "info"
-        effect = "it never had an answer: " if blind and finished else "an arm of it is unknown: "
-        if not finished:
-            effect = ""
-        what = f"{effect}{short.told(finished=finished)}{of}"
-        yield Lint("window", (name,), place.driver, what, _shorter(short), severity)
+            short = max(shorts, key=lambda short: short.needed)
+            calls = {short.call for short in shorts}
+            blind = True not in answers(_without(place.trees[0], calls))
+            found[short.series, short.unit, blind].setdefault(place.rule.name, (place, short))
+    for (series, unit, blind), by_rule in _one_series_a_rule(found).items():
+        longest_first = sorted(by_rule.values(), key=lambda pair: (-pair[1].needed, pair[0].rule.name))
+        rules = tuple(place.rule.name for place, _ in longest_first)
+        what = _too_short(longest_first, blind=blind, finished=finished)
+        hint = "nothing, if other runs are longer; else shorter windows, or a smaller min_points= or cover="
+        if unit == "held":
+            what = "; ".join(_too_sparse(place, short, blind=blind) for place, short in longest_first)
+            hint = "a longer window, a smaller min_points=, or log more often"
+        grave = blind and (finished or unit == "held")
+        yield Lint("window", rules, series, what, hint, "warning" if grave else "info")
 
 
-def _shorter(short: _Short) -> str:
-    if short.has < 1 or short.unit != "points":
-        return "a shorter window, or a smaller cover=, if runs are to be as long as this one"
-    return f"a shorter window, or min_points={max(1, int(short.has) // 2)}, if runs are as long as this one"
+_Shorts: TypeAlias = dict[tuple[str, str, bool], dict[str, tuple[Place, _Short]]]
+
+
+def _one_series_a_rule(found: _Shorts) -> _Shorts:
+    """Leave an `each` rule only where it is told first: its other series are short in the same way."""
+    told: set[tuple[str, bool]] = set()
+    kept: _Shorts = {}
+    for where, by_rule in found.items():
+        fresh = {name: pair for name, pair in by_rule.items() if (name, where[2]) not in told}
+        told |= {(name, where[2]) for name in fresh}
+        if fresh:
+            kept[where] = fresh
+    return kept
+
+
+def _too_short(found: Sequence[tuple[Place, _Short]], *, blind: bool, finished: bool) -> str:
+    place, short = found[0]
+    so_far = "in this run" if finished else "so far"
+    has = f"{short.series} has {_amount(short.has, short.unit)} {so_far}"
+    pace = "" if finished else f", and at its pace the rest in {_time(short.wait)}"
+    effect = "could not fire" if blind else "could fire, but with one arm unknown"
+    if not finished:
+        effect = "cannot fire yet" if blind else "can fire, but with one arm unknown yet"
+    if len(found) > 1:
+        needs = ", ".join(f"{p.rule.name} {_number(s.needed)}{_waits(p)}" for p, s in found)
+        return f"{has}{pace}; these {effect}, and need more: {needs}"
+    needs = f"{written(short.call)} needs {_amount(short.needed, short.unit)}"
+    return f"{has}{pace}; {needs}{_waits(place)}, so the rule {effect}"
+
+
+def _too_sparse(place: Place, short: _Short, *, blind: bool) -> str:
+    assert short.call.window is not None
+    effect = "can never fire" if blind else "can fire, but one arm of it is always unknown"
+    return (
+        f"{written(short.call)} needs {_amount(short.needed, 'points')}, and of {short.series} its window "
+        f"holds {_number(short.has)}, whatever the run's length: {place.rule.name} {effect}"
+    )
+
+
+def _waits(place: Place) -> str:
+    """Name what else stands between a rule and its first alarm, where that is longer than the run too."""
+    spec, own = place.rule, place.own
+    parts = []
+    if own is not None and own.count < spec.after_points:
+        parts.append(f"after_points = {spec.after_points}")
+    if own is not None and spec.for_.unit == "points" and own.count < spec.for_.amount:
+        parts.append(f"for = {_amount(spec.for_.amount, 'points')}")
+    return f" ({', '.join(parts)})" if parts else ""
 
 
 def _shorts(node: Node, facts: RunFacts) -> Iterator[_Short]:
@@ -92,6 +146,10 @@ def _short(call: Call, facts: RunFacts) -> _Short | None:
     series = min(leaves, key=lambda leaf: leaf[1].finite)
     name, slowest = series
     need = points_needed(call)
+    held = _held_at_most(call, slowest)
+    own = _own_points(call)
+    if held < own:
+        return _Short(call, name, own, held, "held", math.inf)
     if slowest.finite < need:
         wait = _wait(need - slowest.finite, slowest.count, slowest.seconds)
         return _Short(call, name, need, slowest.finite, "points", wait)
@@ -106,6 +164,36 @@ def _short(call: Call, facts: RunFacts) -> _Short | None:
         return None
     unit = "seconds" if by_time else "steps"
     return _Short(call, leaves[0][0], needed, lived, unit, _wait(needed - lived, lived, driver.seconds))
+
+
+def _held_at_most(call: Call, series: SeriesFacts) -> float:
+    """Return how many points of a series a window by steps or time holds, at the series' usual gap."""
+    window = call.window
+    if window is None or window.unit == "points" or not call.row.has_coverage or series.finite < 3:
+        return math.inf
+    gap = series.wall_gap if window.unit == "time" else series.step_gap
+    points_a_gap = series.count / max(series.count - series.repeats, 1)
+    return math.ceil(window.size / gap) * points_a_gap if gap > 0 else math.inf
+
+
+def _without(node: Node, gone: Collection[Node]) -> Node:
+    """Return a tree with some of its parts Missing."""
+    if node in gone:
+        return Missing()
+    parts = [_without(child, gone) for child in children(node)]
+    match node:
+        case Call():
+            return replace(node, arguments=tuple(parts))
+        case Logic():
+            return replace(node, operands=tuple(parts))
+        case Arithmetic() | Compare():
+            return replace(node, left=parts[0], right=parts[1])
+        case Negative() | Not() | Aligned():
+            return replace(node, operand=parts[0])
+        case Choice():
+            return Choice(*parts)
+        case _:
+            return node
 
 
 def _wait(missing: float, has: float, seconds: float) -> float:
@@ -183,7 +271,7 @@ def hold(places: Sequence[Place], *, finished: bool) -> Iterator[Lint]:
         if has is None:
             continue
         shown = _amount(span.amount, span.unit)
-        if has < span.amount and finished:
+        if has < span.amount and finished and place.judged:
             only = _amount(has, span.unit)
             what = f"for = {shown}, but {place.driver} has only {only} in this run: it never fires"
             yield Lint("hold", (place.rule.name,), place.driver, what, "a shorter `for`", "warning")
@@ -207,14 +295,19 @@ def warm_up(places: Sequence[Place], *, finished: bool) -> Iterator[Lint]:
         own, spec = place.own, place.rule
         if own is None or not finished or place.judged:
             continue
-        for said, limit, has in (
+        for said, limit, reached in (
             (f"after_step = {spec.after_step}", spec.after_step, own.last_step),
             (f"after_points = {spec.after_points}", spec.after_points, own.count),
         ):
-            if has < limit:
-                reached = f"step {has}" if "step" in said else _amount(has, "points")
-                what = f"it never had an opinion: {said}, and {place.driver} ends at {reached}"
+            if reached < limit:
+                end = f"step {reached}" if "step" in said else _amount(reached, "points")
+                what = f"it never had an opinion: {said}, and {place.driver} ends at {end}"
                 yield Lint("warm-up", (spec.name,), place.driver, what, "a shorter warm-up", "warning")
+        whole, late = place.facts.whole, spec.after_time
+        if late is not None and whole is not None and whole.seconds < late.amount:
+            waits, has = _time(late.amount), _time(whole.seconds)
+            what = f"it never had an opinion: after_time = {waits}, and the run is {has} long"
+            yield Lint("warm-up", (spec.name,), "step_any", what, "a shorter warm-up", "warning")
 
 
 def _one_each(places: Sequence[Place]) -> Iterator[Place]:
@@ -234,7 +327,7 @@ def _count(place: Place) -> int:
 # -- axes ----------------------------------------------------------------------
 
 
-def axis(places: Sequence[Place], *, finished: bool) -> Iterator[Lint]:  # noqa: ARG001  # one shape for all
+def axis(places: Sequence[Place]) -> Iterator[Lint]:
     """Tell of steps that are counted on a series whose axis is not the run's."""
     by_rule: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for place in places:
@@ -286,7 +379,11 @@ def counts_episodes(own: SeriesFacts, facts: RunFacts) -> bool:
 def _amount(amount: float, unit: str) -> str:
     if unit == "seconds":
         return _time(amount)
-    return f"{amount:,.6g} {unit if amount != 1 else unit[:-1]}"
+    return f"{_number(amount)} {unit if amount != 1 else unit[:-1]}"
+
+
+def _number(amount: float) -> str:
+    return f"{amount:,.6g}"
 
 
 def _time(seconds: float) -> str:

@@ -11,10 +11,22 @@ from rules.schema import RuleSpec
 from rules.tree import Node
 
 Code = Literal[
-    "failed", "unresolved", "each", "never", "window", "hold", "warm-up", "axis", "nan", "duplicate", "pack"
+    "empty",
+    "failed",
+    "unresolved",
+    "each",
+    "never",
+    "window",
+    "hold",
+    "warm-up",
+    "axis",
+    "nan",
+    "duplicate",
+    "pack",
 ]
 
 WHY: Mapping[Code, str] = {
+    "empty": "an empty run and a healthy one look alike: nothing fires",
     "failed": "its evaluation ended in an error; after three it is asked no more",
     "unresolved": "a rule without its metric never fires, and its silence looks like health",
     "each": "the rule is made once for each tag that fits its pattern",
@@ -25,7 +37,7 @@ WHY: Mapping[Code, str] = {
     "axis": "steps are counted on the series' own axis, and this one counts something else than the run",
     "nan": "NaN is neither above nor below any limit: rules on this series are blind",
     "duplicate": "windows take each point as it comes: repeated points count twice, and trends are bent",
-    "pack": "its rules are for another kind of training",
+    "pack": "its rules are for another kind of training, or the run has other names for what they need",
 }
 
 
@@ -35,7 +47,7 @@ class Lint:
 
     Attributes:
         code: what kind it is. rules: the rules it is about, by full name; none where it is about a tag.
-        metric: the metric, tag or pattern it is about; "" where it is about rules alone.
+        metric: the metric, tag, pattern or pack it is about; "" where it is about rules alone.
         what, hint: what was found, and what to do about it.
         severity: "warning": something cannot work as it is written. "info": good to know.
     """

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rules.axis_facts import AxisFacts
-from rules.explain import Part
 from rules.lint import Silence, lints
 from rules.lint_found import Lint
 from rules.verdict import Condition
@@ -81,9 +80,7 @@ def lint_run(name: str, run: RunFiles, settings: Settings, now: float) -> Linted
     failed = {failure.key: failure.what for failure in watch.failures()}
     keys = sorted(unjudged.keys(judge) - set(failed))
     marks = watch.marks(keys)
-    silent = {
-        key: Silence(marks[key], *_unknown(watch.explain(key, last))) for key in _never(run, settings, keys)
-    }
+    silent = {key: Silence(marks[key], watch.explain(key, last)) for key in _never(run, settings, keys)}
     found = lints(settings.program, watch, gathered, silent, failed, finished=finished)
     points = sum(series.count for series in gathered.series.values())
     return LintedRun(name, finished, points, len(settings.program.rules), tuple(found), unread)
@@ -152,14 +149,3 @@ def _pieces(tail: RunTail, files: Sequence[Path]) -> Iterator[tuple[Chunk, int]]
                 damaged = 0
         if not chunks and not tail.behind:
             return
-
-
-def _unknown(part: Part) -> tuple[str, str]:
-    """Return the text and the note of the innermost part that is unknown, the first in the order of the text.
-
-    A condition may be known at the run's end and yet never have been judged: then it is the condition itself.
-    """
-    if part.value is not None:
-        return part.text, f"{part.value} at the run's end"
-    inner = next((child for child in part.parts if child.value is None), None)
-    return _unknown(inner) if inner is not None and not part.note else (part.text, part.note)

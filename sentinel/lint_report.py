@@ -53,11 +53,13 @@ def _in_full(runs: Iterable[LintedRun]) -> Iterator[str]:
         if number:
             yield ""
         yield _head(run)
+        explained: set[str] = set()  # why a kind of finding matters is said once
         for title, group in groupby(_grouped(run.lints), key=_title):
             yield ""
             yield title
             for lint in group:
-                yield from _told(lint)
+                yield from _told(lint, why=lint.code not in explained)
+                explained.add(lint.code)
 
 
 def _head(run: LintedRun) -> str:
@@ -79,18 +81,16 @@ def _grouped(lints: Sequence[Lint]) -> list[Lint]:
 
 
 def _title(lint: Lint) -> str:
-    return listed(lint.rules) or lint.metric
+    return lint.metric if lint.code == "pack" else listed(lint.rules, 4) or lint.metric
 
 
-def _told(lint: Lint) -> Iterator[str]:
+def _told(lint: Lint, *, why: bool) -> Iterator[str]:
     mark = "!" if lint.severity == "warning" else " "
-    for word, text in (
-        (f"{mark} {lint.code}", lint.what),
-        ("", f"why: {lint.why}"),
-        ("", f"try: {lint.hint}"),
-    ):
+    said = [lint.what, *([f"why: {lint.why}"] if why else []), f"try: {lint.hint}"]
+    for at, text in enumerate(said):
         for number, line in enumerate(wrap(text, _WIDTH - _INDENT)):
-            yield f"{word if number == 0 else '':<{_INDENT}}{line}"
+            begin = f"{mark} {lint.code}" if at == number == 0 else ""
+            yield f"{begin:<{_INDENT}}{line}"
 
 
 def _counts(runs: Sequence[LintedRun]) -> Iterator[str]:

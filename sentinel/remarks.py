@@ -6,13 +6,12 @@ points' own wall times decide, so that it does not matter how the run was read.
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rules.coverage import coverage
+from rules.coverage import coverage, nearest_tag
 from rules.evaluate import Program
 from rules.watch import RunWatch
 
@@ -130,8 +129,8 @@ class Remarks:
 
 def _with_nearest(name: str, wanted: Sequence[str], tags: Collection[str]) -> str:
     """Name what is missing, and the logged tag that looks most like it, if one does."""
-    near = [tag for each in wanted for tag in difflib.get_close_matches(each, tags, n=1)]
-    return f"{name} (the nearest tag is {near[0]})" if near else name
+    near = nearest_tag(name, wanted, sorted(tags))
+    return f"{name} (the nearest tag is {near})" if near else name
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -145,5 +144,6 @@ _FAILED = (
 )
 _NODATA = "See whether what they need is still logged: sentinel status lists them as nodata"
 _LACKING = (
-    "Give the tag in [metrics], log it, or disable the rules; a rule of another trainer's pack needs nothing"
+    "Give the tag in [metrics], log it, or disable the rules; a rule of another trainer's pack needs "
+    "nothing. Each name with what it may be: sentinel lint RUN"
 )
