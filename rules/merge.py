@@ -6,16 +6,14 @@ stand-in keeps its name known.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from rules.gate_checks import SEVERITIES, check_gates
+from rules.mending import mended
 from rules.references import check
 from rules.schema import (
-    GATE_NAME,
-    NAME,
     GateSpec,
     InhibitSpec,
     LadderSpec,
@@ -97,7 +95,7 @@ def merge(documents: Sequence[tuple[str, Document]]) -> tuple[RuleSet, list[Prob
         problems += found
         if model is None:
             # What is well in a faulty file still counts, so that the problems of the others can be told too.
-            model, _ = validate(RuleFile, _mended(document.data), document)
+            model, _ = validate(RuleFile, mended(document.data), document)
         if model is not None:
             files.append((namespace, document, model))
     merged = _Merge(problems)
@@ -106,44 +104,6 @@ def merge(documents: Sequence[tuple[str, Document]]) -> tuple[RuleSet, list[Prob
     for namespace, document, model in files:
         merged.adjust(namespace, document, model)
     return merged.finish(), problems
-
-
-_STAND_INS: Mapping[str, Any] = {
-    "params": 0.0,
-    "metrics": "",
-    "ladders": {"rungs": [{"do": ["notify"]}]},
-    "remedies": {"tries": [{"reinit": ["nothing"]}]},
-}
-"""What stands for a faulty entry while the rest of its file is checked: it has a name and says nothing."""
-
-_LISTED: Mapping[str, tuple[str, dict[str, Any]]] = {
-    "rule": (NAME, {"expr": "False", "enabled": False}),
-    "gate": (GATE_NAME, {"at": "1 steps", "forbid": ["fatal"]}),
-}
-"""The same of the entries that carry their names themselves, with the pattern of those names."""
-
-
-def _mended(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a faulty file's data with a stand-in for each faulty entry, in its place."""
-    places = {place[:2] for place in mistakes(RuleFile, data)}
-    mended = dict(data)
-    for place in places:
-        table = data.get(str(place[0]))
-        if len(place) < 2 or place[0] not in (*_STAND_INS, *_LISTED) or not isinstance(table, dict | list):
-            mended.pop(str(place[0]), None)
-        elif isinstance(table, list):
-            pattern, body = _LISTED.get(str(place[0]), (NAME, {}))
-            index = int(place[1])
-            entries = list(mended[str(place[0])])
-            name = table[index].get("name") if isinstance(table[index], dict) else None
-            well = name if isinstance(name, str) and re.fullmatch(pattern, name) else f"faulty{index}"
-            entries[index] = {"name": well, **body}
-            mended[str(place[0])] = entries
-        elif re.fullmatch(NAME, str(place[1])):
-            mended[str(place[0])] = {**mended[str(place[0])], place[1]: _STAND_INS[str(place[0])]}
-        else:
-            mended[str(place[0])] = {k: v for k, v in mended[str(place[0])].items() if k != place[1]}
-    return mended
 
 
 class _Merge:
@@ -269,6 +229,11 @@ class _Merge:
             return
         model, found = validate(RuleSpec, {**body, **changes}, document, path)
         self._problems += found
+        if model is None:  # what is well of it counts, and may hold further problems
+            unknown, wrong = mistakes(RuleSpec, {**body, **changes})
+            faulty = {str(place[0]) for place in (*unknown, *wrong) if place}
+            well = {key: value for key, value in changes.items() if key not in faulty}
+            model, _ = validate(RuleSpec, {**body, **well}, document, path)
         if model is not None:
             self._rules[name] = model
             for key in changes:

@@ -137,10 +137,13 @@ def _check_params(rules: RuleSet) -> Iterator[Problem]:
     texts += rules.applies.values()
     texts += [candidate for spec in rules.metrics.values() for candidate in spec.any]
     used |= {name for text in texts for name in _PARAM.findall(text)}
+    given = used & {
+        name for names in rules.params.values() for name in names
+    }  # what is not, is told by itself
     for name in rules.params.get("", {}):
-        if name not in used and difflib.get_close_matches(name, used, n=1):
+        if name not in used and difflib.get_close_matches(name, given, n=1):
             what = f"params.{name}: no rule names this parameter"
-            yield Problem(rules.where("params", name), what, nearest(name, used))
+            yield Problem(rules.where("params", name), what, nearest(name, given))
 
 
 def _names(rule: RuleSpec) -> Iterator[str]:

@@ -376,13 +376,15 @@ def validate(
         return None, [_problem(e, model, document, prefix) for e in _errors(error)]
 
 
-def mistakes(model: type[BaseModel], data: Mapping[str, Any]) -> list[Path]:
-    """Return the path of every part of a table that does not fit its model."""
+def mistakes(model: type[BaseModel], data: Mapping[str, Any]) -> tuple[list[Path], list[Path]]:
+    """Return the paths of the unknown keys in a table, and of all else that does not fit its model."""
     try:
         model.model_validate(data)
     except ValidationError as error:
-        return [found["loc"] for found in error.errors(include_url=False)]
-    return []
+        found = error.errors(include_url=False)
+        unknown = [e["loc"] for e in found if e["type"] == "extra_forbidden"]
+        return unknown, [e["loc"] for e in found if e["type"] != "extra_forbidden"]
+    return [], []
 
 
 def _errors(error: ValidationError) -> list[ErrorDetails]:

@@ -276,8 +276,9 @@ def test_all_problems_of_all_files_come_at_once() -> None:
         "sentinel.toml:1:1",  # the rule without an expression
         "sentinel.toml:6:1",  # the misspelt limit
         "sentinel.toml:4:10",  # the rule to disable, which is in a file with other faults
+        "pack:td3:18:1",  # the misspelt ladder, in the rule with the unknown key
     ]
-    assert str(caught.value).count("error: ") == 4
+    assert str(caught.value).count("error: ") == 5
 
 
 def test_a_faulty_entry_is_told_once_and_not_by_those_who_name_it() -> None:
@@ -354,8 +355,9 @@ def test_the_nearest_word_or_all_of_them() -> None:
 
 
 def test_what_is_well_in_a_faulty_file_is_still_looked_at() -> None:
-    """So that one misspelt key does not hide a misspelt expression; the faulty rule itself is left out."""
+    """So that one misspelt key does not hide a misspelt expression: the parts that are well are kept."""
     own = '[[rule]]\nname = "r"\nexpr = "nobody > 1"\nfoo = 1\n[[rule]]\nname = "s"\nexpr = "actor_q > 2"\n'
     merged, found = merge([("td3", parse(PACK, "pack:td3")), ("", parse(own, "sentinel.toml"))])
     assert [problem.what for problem in found] == ["rule r: unknown key 'foo'"]
-    assert [r.name for r in merged.rules] == ["td3/actor_q_high", "td3/other", "s"]
+    assert [r.name for r in merged.rules] == ["td3/actor_q_high", "td3/other", "r", "s"]
+    assert merged.rules[2].expr == "nobody > 1"
