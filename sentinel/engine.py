@@ -58,6 +58,12 @@ class Engine:
         self._unreadable: set[str] = set()
         self._me = myself()
 
+    @property
+    def sees(self) -> bool:
+        """Whether the last tick could read the log directory and every run in it."""
+        blind = any(run.is_blind for name, run in self._runs.items() if name in self._found)
+        return not blind and not any(u.path == str(self._logdir) for u in self._found.unreadable)
+
     def tick(self) -> bool:
         """Do everything that is due; returns whether there were new points.
 

@@ -121,8 +121,8 @@ class Journal:
     def _error(self, error: sqlite3.Error) -> StateError:
         return StateError(
             f"{self.path}: {error}. "
-            "A sentinel that cannot remember may not act, so it stopped; training goes on. "
-            "Free space or repair the folder and start it again, or use another one with --state."
+            "A sentinel that cannot remember may not act; training goes on. "
+            "Free space or repair the folder, or use another one with --state."
         )
 
     @contextmanager

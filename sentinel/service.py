@@ -7,27 +7,24 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from types import FrameType
 
 from notifier.base import Notifier, Permanent
 from notifier.console import ConsoleNotifier
 from notifier.message import Message
-from notifier.route import channels_for
 from notifier.slack import SlackNotifier
 from rules.gate import Ending
 from sentinel.clock import Clock
 from sentinel.config import Settings, SlackTable
-from sentinel.engine import Engine
 from sentinel.errors import StateError
-from sentinel.gate_watch import GatePlan, final_code
-from sentinel.journal import Journal
+from sentinel.gate_watch import final_code
 from sentinel.lock import StateLock
-from sentinel.mail import Mail
-from sentinel.outbox import Outbox
-from sentinel.state import JOURNAL, state_folder
+from sentinel.reload import read_again
+from sentinel.state import state_folder
+from sentinel.stopping import Stop
 from sentinel.story import notice
 from sentinel.supervise import Child
 from sentinel.wakeup import Wakeup
+from sentinel.watcher import Plan, Watcher
 
 TICK_EVERY = 0.5
 """Seconds between two ticks where nothing changes; a change makes one at once."""
@@ -44,83 +41,71 @@ DRAIN = 10.0
 
 
 def serve(
-    settings: Settings,
+    plan: Plan,
     logdir: Path,
     *,
     state: Path | None,
-    act: bool,
     child: Sequence[str],
     clock: Clock,
-    gates: GatePlan | None = None,
+    reload: Callable[[], Plan] | None = None,
 ) -> int:
     """Watch every run below `logdir`.
 
     Args:
-        settings: what to watch for.
+        plan: what to watch for, and whether commands are sent or only told.
         logdir: the folder of runs; it may not exist yet.
         state: the sentinel's memory; None for the default of this log directory.
-        act: send commands; else they are only told.
         child: a command to start and to supervise; empty for none.
         clock: time.
-        gates: what the runs are held against; None for nothing.
+        reload: reads the configuration anew, on SIGHUP; None where there is no file to read.
 
     Returns:
         The child's exit code, with gates as `final_code` has it; or 0 when stopped by SIGINT or SIGTERM.
 
     Raises:
-        StateError: another sentinel holds the state, or the journal cannot be written. Once a child has been
-            started this is said and not raised: the child goes on unwatched.
+        StateError: another sentinel holds the state, or the journal cannot be written from the start. Later
+            that is told, and decisions wait until it can.
         ConfigError: the child cannot be started.
     """
     folder = state_folder(logdir, state)
     lock = StateLock(folder)
-    journal = Journal(folder / JOURNAL)
     wakeup = Wakeup(logdir)
-    channels = _channels(settings)
-    outbox = Outbox(channels, clock.monotonic, wake=wakeup.ring)
-    routes = [route for route in settings.routes if route.channel in channels]
-    mail = Mail(journal, outbox, partial(channels_for, routes=routes))
-    with journal.transaction():
-        journal.put("meta", name="mode", value="act" if act else "observe")
-        journal.put("meta", name="logdir", value=str(logdir.absolute()))
-    engine = Engine(logdir, folder, settings, journal, mail, clock, act=act, gates=gates)
-
-    def tell(message: Message) -> None:
-        with journal.transaction():
-            mail.post(message, clock.wall())
-
-    print(_greeting(settings, logdir, folder, act=act, reason=wakeup.reason), file=sys.stderr, flush=True)
+    try:
+        watcher = Watcher(logdir, folder, plan, clock, wake=wakeup.ring, open_channels=_channels)
+    except StateError:
+        wakeup.close()
+        lock.release()
+        raise
+    print(_greeting(plan, logdir, folder, reason=wakeup.reason), file=sys.stderr, flush=True)
     try:
         if child:
             with Child(child, wake=wakeup.ring) as job:
-                code = _supervise(
-                    job,
-                    engine,
-                    wakeup,
-                    clock,
-                    tell,
-                    settle=partial(outbox.drain, DRAIN),
-                    gated=gates is not None,
-                )
+                code = _supervise(job, watcher, wakeup, clock, gated=plan.gates is not None)
         else:
-            with _Stop(wakeup.ring) as stop:
-                code = _until(engine, wakeup, clock, stop.poll)
-            outbox.drain(DRAIN)
-            engine.tick()
+            with Stop(wakeup.ring) as stop:
+                code = _until(partial(_look, watcher, stop, reload, clock), wakeup, clock, stop.poll)
+            watcher.drain(DRAIN)
+            watcher.tick()
     except KeyboardInterrupt:
         code = 128 + signal.SIGINT  # asked a second time: what is undelivered waits for the next start
     finally:
-        outbox.close()
+        watcher.close()
         wakeup.close()
-        journal.close()
         lock.release()
     return code
 
 
-def _until(engine: Engine, wakeup: Wakeup, clock: Clock, ended: Callable[[], int | None]) -> int:
+def _look(watcher: Watcher, stop: Stop, reload: Callable[[], Plan] | None, clock: Clock) -> None:
+    """Put other rules into force where that was asked for, then tick."""
+    if stop.take_reload() and reload is not None:
+        read_again(watcher, reload, clock.wall())
+    watcher.tick()
+
+
+def _until(look: Callable[[], object], wakeup: Wakeup, clock: Clock, ended: Callable[[], int | None]) -> int:
     while (code := ended()) is None:
         began = clock.monotonic()
-        engine.tick()
+        look()
         wakeup.retry()
         wakeup.wait(TICK_EVERY)
         left = LEAST_BETWEEN - (clock.monotonic() - began)
@@ -129,38 +114,21 @@ def _until(engine: Engine, wakeup: Wakeup, clock: Clock, ended: Callable[[], int
     return code
 
 
-def _supervise(
-    job: Child,
-    engine: Engine,
-    wakeup: Wakeup,
-    clock: Clock,
-    tell: Callable[[Message], None],
-    *,
-    settle: Callable[[], object],
-    gated: bool,
-) -> int:
-    """Watch a job to its end, and return its exit code, or what its gates make of it; where the memory fails
-    the job goes on, unwatched.
-    """
-    try:
-        code = _until(engine, wakeup, clock, job.poll)
-        if code and job.asked_to_stop is None:
-            tell(_failure(job, code, clock.wall()))
-        _after(engine, wakeup, clock)
-        if gated:
-            ending: Ending = "terminated" if job.asked_to_stop else "died" if code else "finished"
-            code = final_code(code, engine.close_gates(ending))
-        settle()
-        engine.tick()
-    except StateError as error:
-        print(f"sentinel: {error}", file=sys.stderr, flush=True)
-        return _unwatched(job, wakeup)
-    return code
-
-
-def _unwatched(job: Child, wakeup: Wakeup) -> int:
-    while (code := job.poll()) is None:
-        wakeup.wait(TICK_EVERY)
+def _supervise(job: Child, watcher: Watcher, wakeup: Wakeup, clock: Clock, *, gated: bool) -> int:
+    """Watch a job to its end, and return its exit code, or what its gates make of it."""
+    code = _until(watcher.tick, wakeup, clock, job.poll)
+    if code and job.asked_to_stop is None:
+        watcher.tell(_failure(job, code, clock.wall()))
+    _after(watcher, wakeup, clock)
+    if gated:
+        ending: Ending = "terminated" if job.asked_to_stop else "died" if code else "finished"
+        try:
+            code = final_code(code, watcher.close_gates(ending))
+        except StateError as error:
+            print(f"sentinel: {error} The gates are undecided.", file=sys.stderr, flush=True)
+            code = final_code(code, [])
+    watcher.drain(DRAIN)
+    watcher.tick()
     return code
 
 
@@ -182,38 +150,12 @@ def _is_signal(number: int) -> bool:
     return number in {int(known) for known in signal.Signals}
 
 
-def _after(engine: Engine, wakeup: Wakeup, clock: Clock) -> None:
+def _after(watcher: Watcher, wakeup: Wakeup, clock: Clock) -> None:
     """Judge what the job wrote last: its final points, its end, the ticks that no further point closes."""
     deadline = clock.monotonic() + AFTERLIFE
     while clock.monotonic() < deadline:
-        engine.tick()
+        watcher.tick()
         wakeup.wait(TICK_EVERY)
-
-
-class _Stop:
-    """SIGINT and SIGTERM as an end that the loop asks for."""
-
-    def __init__(self, wake: Callable[[], object]) -> None:
-        self._wake = wake
-        self._stopped = False
-        self._before: dict[signal.Signals, object] = {}
-
-    def poll(self) -> int | None:
-        """Return 0 once a signal has come."""
-        return 0 if self._stopped else None
-
-    def __enter__(self) -> _Stop:
-        for signum in (signal.SIGINT, signal.SIGTERM):
-            self._before[signum] = signal.signal(signum, self._note)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for signum, handler in self._before.items():
-            signal.signal(signum, handler)  # type: ignore[arg-type]  # what signal.signal gave us
-
-    def _note(self, _signum: int, _frame: FrameType | None) -> None:
-        self._stopped = True
-        self._wake()
 
 
 def _channels(settings: Settings) -> Mapping[str, Notifier]:
@@ -238,9 +180,9 @@ def _slack(table: SlackTable) -> Notifier:
     return SlackNotifier(table.channel, table.token_env)
 
 
-def _greeting(settings: Settings, logdir: Path, folder: Path, *, act: bool, reason: str | None) -> str:
-    rules = sum(rule.enabled for rule in settings.rules.rules)
-    doing = "commands are sent" if act else "nothing is sent to any trainer; --act arms it"
+def _greeting(plan: Plan, logdir: Path, folder: Path, *, reason: str | None) -> str:
+    rules = sum(rule.enabled for rule in plan.settings.rules.rules)
+    doing = "commands are sent" if plan.act else "nothing is sent to any trainer; --act arms it"
     poll = f"\nsentinel: {reason}" if reason else ""
-    mode = "act" if act else "observe"
+    mode = "act" if plan.act else "observe"
     return f"sentinel: watching {logdir} with {rules} rules, mode {mode} ({doing}); state {folder}{poll}"

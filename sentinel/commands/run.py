@@ -38,14 +38,18 @@ def run(options: argparse.Namespace) -> int:
     """Watch until told to stop, or until the child has ended."""
     from sentinel.gate_watch import GatePlan
     from sentinel.service import serve
+    from sentinel.watcher import Plan
 
-    chosen = settings(options.config)
+    def read() -> Plan:
+        chosen = settings(options.config)
+        return Plan(chosen, options.act or chosen.mode == "act", GatePlan.of(chosen, options.gate))
+
+    plan = read()
     return serve(
-        chosen,
-        options.logdir or chosen.logdir,
-        state=options.state or chosen.state_folder,
-        act=options.act or chosen.mode == "act",
+        plan,
+        options.logdir or plan.settings.logdir,
+        state=options.state or plan.settings.state_folder,
         child=options.child,
         clock=SystemClock(),
-        gates=GatePlan.of(chosen, options.gate),
+        reload=read,
     )

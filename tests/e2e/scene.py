@@ -185,7 +185,7 @@ class Scene:
         told = self.ask("replay", "--json", "-c", str(self.config), str(self.logdir / run))
         assert told.returncode in (0, 1), told.stderr  # 1: a grave rule fired
         lines = [json.loads(line) for line in told.stdout.splitlines()]
-        moved = [line for line in lines if line["from"] != line["to"]]
+        moved = [line for line in lines if line["type"] == "transition" and line["from"] != line["to"]]
         return [(t["rule"], t["from"], t["to"], t["step"], t["onset_step"]) for t in moved]
 
     def end(self) -> None:
