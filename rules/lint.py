@@ -17,8 +17,9 @@ from rules.compile import CompiledRule
 from rules.coverage import Coverage, coverage, nearest_tag
 from rules.evaluate import RESOLVE_BY, Program
 from rules.explain import Part
-from rules.lint_axes import axis, hold, warm_up, windows
+from rules.lint_axes import axis, hold, warm_up
 from rules.lint_found import Code, Lint, Place, listed
+from rules.lint_windows import windows
 from rules.names import Names
 from rules.schema import Severity
 from rules.tree import Call, Logic, Node, Tag, Truth, walk
@@ -79,7 +80,7 @@ def lints(
     places = [place for place in _places(program, watch, facts, judged) if place.rule.name in able]
     short = list(windows(places, finished=finished))
     found += short
-    blind = {name for lint in short if lint.severity == "warning" for name in lint.rules}
+    blind = {name for lint in short for name in lint.rules}
     others = [place for place in places if place.rule.name not in blind]
     found += [*hold(others, finished=finished), *warm_up(others, finished=finished), *axis(places)]
     told = {name for lint in found if lint.code != "axis" for name in lint.rules}

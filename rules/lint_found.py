@@ -10,6 +10,8 @@ from rules.axis_facts import RunFacts, SeriesFacts
 from rules.schema import RuleSpec
 from rules.tree import Node
 
+Grade = Literal["warning", "info"]
+
 Code = Literal[
     "empty",
     "failed",
@@ -57,7 +59,7 @@ class Lint:
     metric: str
     what: str
     hint: str
-    severity: Literal["warning", "info"]
+    severity: Grade
 
     @property
     def why(self) -> str:
@@ -85,6 +87,11 @@ class Place:
     own: SeriesFacts | None
     facts: RunFacts
     judged: bool
+
+
+def grade(rules: Iterable[str]) -> Grade:
+    """Grade what a longer run would mend: a rule of your own was written for such runs, a pack's was not."""
+    return "info" if all("/" in name for name in rules) else "warning"
 
 
 def listed(names: Iterable[str], most: int = 3) -> str:

@@ -172,6 +172,17 @@ def test_a_window_that_something_else_has_to_hold_with_makes_a_rule_blind(linted
     assert (lint.code, lint.severity) == ("window", "warning")
 
 
+def test_what_a_longer_run_would_mend_is_information_of_a_pack(tmp_path: Path) -> None:
+    """A pack's rule is for runs of any length, one of your own was written for these."""
+    own = rule("mean(q, points=500) > 1")
+    found = linted_run(tmp_path, f'include = ["pack:generic"]\n{own}', series("q", 250)).lints
+    grades = {name: lint.severity for lint in found if lint.code == "window" for name in lint.rules}
+    assert grades == {"it": "warning"}
+    found = linted_run(tmp_path, f'include = ["pack:generic"]\n{own}', series("q", 100)).lints
+    grades = {name: lint.severity for lint in found if lint.code == "window" for name in lint.rules}
+    assert grades == {"it": "warning", "generic/throughput_drop": "info"}
+
+
 def test_windows_over_one_series_are_one_lint(linted: Linted) -> None:
     """The longest first, each with what it needs."""
     rules = rule("mean(q, points=20) > 1") + "[[rule]]\nname = 'b'\nexpr = 'mean(q, points=30) > 1'\n"
@@ -385,7 +396,8 @@ def test_the_incident_gets_what_is_true_of_it(corpus: Path, tmp_path: Path) -> N
     """Seven points of learning: what needs more is told, what saw it coming is not."""
     (run_files,) = scan(corpus / "SEED047").values()
     found = lint_run("SEED047", run_files, load(None), LATER * 2)
-    told = {name for lint in found.lints if lint.severity == "warning" for name in lint.rules}
+    assert found.clean
+    told = {name for lint in found.lints for name in lint.rules}
     assert {"td3/td_error_rising", "td3/gradient_exploding", "generic/throughput_drop"} <= told
     assert not told & {"td3/actor_exploits_critic", "td3/episodes_collapse", "td3/actor_q_high"}
     config = tmp_path / "s.toml"
