@@ -199,7 +199,7 @@ def test_equal_subtrees_are_one_window() -> None:
     )
     run.feed(series("debug/actor_q_mean", [1, 2]))
     run.flush()
-    assert len(run._series["debug/actor_q_mean"].pushes) == 1
+    assert len(run._roster.series["debug/actor_q_mean"].pushes) == 1
 
 
 # Ticks
@@ -505,7 +505,7 @@ def test_a_rule_that_fails_is_told_and_put_aside_and_the_others_go_on() -> None:
 
     run.feed(series("a", [1]))
     run.flush()
-    run._instances["r0"].answer = broken
+    run._roster.instances["r0"].answer = broken
     out = run.feed(series("a", [2] * 6))
     assert len([key for key, _ in out if key == "r1"]) == 5
     assert "by zero" in run.errors["r0"]

@@ -161,7 +161,7 @@ def evaluator(text: str) -> Evaluator:
 def test_tags_without_end_are_left_out_and_that_is_said() -> None:
     """A trainer that logs a new tag at every step would otherwise take all memory; the others go on."""
     run = evaluator(RULE.format("r", "m['loss'] > 1"))
-    run.most_tags = 5
+    run._roster.most_tags = 5
     samples: list[Sample] = [(f"sample/{n}", n, 1000.0 + n, 1.0) for n in range(20)]
     run.feed([*samples[:3], ("loss", 3, 1003.0, 0.0), *samples[4:], ("loss", 20, 1020.0, 2.0)])
     assert [key for key, _ in run.flush()] == ["r"]
