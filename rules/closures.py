@@ -8,16 +8,14 @@ shared: equal subtrees over the same tags are one node, whichever rules they sta
 
 from __future__ import annotations
 
-import math
-import operator
 from collections.abc import Callable, Iterator
-from math import isnan
 from typing import Any
 
 from rules.fits import NAN
 from rules.measures import CONDITIONS, MEASURES
+from rules.operators import AGAINST_CONSTANT, COMPARISONS, arithmetic, constantly, latest, logic
 from rules.parts import Parts
-from rules.store import FRESH_FOR, Answer, Derived, Push, Reading, Series
+from rules.store import Answer, Derived, Push, Reading, Series
 from rules.tree import (
     Aligned,
     Arithmetic,
@@ -130,15 +128,15 @@ class Builder(Parts):
         """A closure for a tree that is a number."""
         match node:
             case Number():
-                return _constant(node.value)
+                return constantly(node.value)
             case Tag() | StepAny() | Aligned():
                 series = self.source(node)
-                return _constant(NAN) if series is None else latest(series)
+                return constantly(NAN) if series is None else latest(series)
             case Negative():
                 operand = self.number(node.operand)
                 return lambda now: -operand(now)
             case Arithmetic():
-                return _arithmetic(node.op, self.number(node.left), self.number(node.right))
+                return arithmetic(node.op, self.number(node.left), self.number(node.right))
             case Choice():
                 condition = self.truth(node.condition)
                 then, otherwise = self.number(node.then), self.number(node.otherwise)
@@ -151,7 +149,7 @@ class Builder(Parts):
             case Call():
                 return MEASURES[node.function](self, node)
             case _:
-                return _constant(NAN)
+                return constantly(NAN)
 
     def truth(self, node: Node) -> Answer:
         """A closure for a tree that is a condition."""
@@ -172,7 +170,7 @@ class Builder(Parts):
             case Logic():
                 # Kleene's `and` and `or` do not mind the order, so what is cheap is asked first.
                 operands = tuple(self.truth(part) for part in sorted(node.operands, key=_cost))
-                return _logic(operands, decides=node.op == "or")
+                return logic(operands, decides=node.op == "or")
             case Choice():
                 condition = self.truth(node.condition)
                 then, otherwise = self.truth(node.then), self.truth(node.otherwise)
@@ -188,20 +186,9 @@ class Builder(Parts):
                 return lambda _now: None
 
     def _compare(self, node: Compare) -> Answer:
-        if isinstance(node.right, Number) and isinstance(node.left, Tag) and node.op in _AGAINST_CONSTANT:
-            return _AGAINST_CONSTANT[node.op](self.tags[node.left.name], node.right.value)
-        return _COMPARISONS[node.op](self.number(node.left), self.number(node.right))
-
-
-def latest(series: Series) -> Reading:
-    """The last value of a series while it is fresh."""
-
-    def read(now: float) -> float:
-        if now - series.wall > FRESH_FOR and series.is_old(now):
-            return NAN
-        return series.value
-
-    return read
+        if isinstance(node.right, Number) and isinstance(node.left, Tag) and node.op in AGAINST_CONSTANT:
+            return AGAINST_CONSTANT[node.op](self.tags[node.left.name], node.right.value)
+        return COMPARISONS[node.op](self.number(node.left), self.number(node.right))
 
 
 def _leaves(node: Node) -> Iterator[Tag | StepAny]:
@@ -210,142 +197,6 @@ def _leaves(node: Node) -> Iterator[Tag | StepAny]:
             yield part
 
 
-def _constant(value: float) -> Reading:
-    return lambda _now: value
-
-
 def _cost(node: Node) -> int:
     """How dear a condition is to ask: windows and fits count a hundred parts."""
     return sum(100 if isinstance(part, Call) and part.row.windows else 1 for part in walk(node))
-
-
-def _arithmetic(op: str, left: Reading, right: Reading) -> Reading:
-    if op == "+":
-        return lambda now: left(now) + right(now)
-    if op == "-":
-        return lambda now: left(now) - right(now)
-    if op == "*":
-        return lambda now: left(now) * right(now)
-    if op == "**":
-
-        def power(now: float) -> float:
-            try:
-                return math.pow(left(now), right(now))
-            except OverflowError:
-                return math.inf
-            except ValueError:  # a root of a negative number, or 0 ** -1
-                return NAN
-
-        return power
-    divide = operator.truediv if op == "/" else operator.mod
-
-    def quotient(now: float) -> float:
-        b = right(now)
-        return divide(left(now), b) if b else NAN
-
-    return quotient
-
-
-def _logic(operands: tuple[Answer, ...], *, decides: bool) -> Answer:
-    """`or` (decides True) or `and` (decides False): one operand that decides is enough, else unknown beats
-    known.
-    """
-    if len(operands) == 2:
-        first, second = operands
-
-        def pair(now: float) -> bool | None:
-            a = first(now)
-            if a is decides:
-                return decides
-            b = second(now)
-            if b is decides:
-                return decides
-            return None if a is None or b is None else not decides
-
-        return pair
-
-    def several(now: float) -> bool | None:
-        answer: bool | None = not decides
-        for operand in operands:
-            found = operand(now)
-            if found is decides:
-                return decides
-            if found is None:
-                answer = None
-        return answer
-
-    return several
-
-
-def _greater(left: Reading, right: Reading) -> Answer:
-    def compare(now: float) -> bool | None:
-        a, b = left(now), right(now)
-        return True if a > b else False if a <= b else None
-
-    return compare
-
-
-def _less(left: Reading, right: Reading) -> Answer:
-    return _greater(right, left)
-
-
-def _at_least(left: Reading, right: Reading) -> Answer:
-    def compare(now: float) -> bool | None:
-        a, b = left(now), right(now)
-        return True if a >= b else False if a < b else None
-
-    return compare
-
-
-def _at_most(left: Reading, right: Reading) -> Answer:
-    return _at_least(right, left)
-
-
-def _equal(left: Reading, right: Reading) -> Answer:
-    def compare(now: float) -> bool | None:
-        a, b = left(now), right(now)
-        return True if a == b else None if isnan(a) or isnan(b) else False
-
-    return compare
-
-
-def _unequal(left: Reading, right: Reading) -> Answer:
-    def compare(now: float) -> bool | None:
-        a, b = left(now), right(now)
-        return False if a == b else None if isnan(a) or isnan(b) else True
-
-    return compare
-
-
-_COMPARISONS: dict[str, Callable[[Reading, Reading], Answer]] = {
-    ">": _greater,
-    "<": _less,
-    ">=": _at_least,
-    "<=": _at_most,
-    "==": _equal,
-    "!=": _unequal,
-}
-
-
-def _above(series: Series, limit: float) -> Answer:
-    def compare(now: float) -> bool | None:
-        if now - series.wall > FRESH_FOR and series.is_old(now):
-            return None
-        value = series.value
-        return True if value > limit else False if value <= limit else None
-
-    return compare
-
-
-def _below(series: Series, limit: float) -> Answer:
-    def compare(now: float) -> bool | None:
-        if now - series.wall > FRESH_FOR and series.is_old(now):
-            return None
-        value = series.value
-        return True if value < limit else False if value >= limit else None
-
-    return compare
-
-
-_AGAINST_CONSTANT: dict[str, Callable[[Series, float], Answer]] = {">": _above, "<": _below}
-"""The commonest comparison of all, a tag against a limit, in one call instead of three."""

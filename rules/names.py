@@ -8,26 +8,9 @@ does not matter.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 
 from rules.compile import Alias
-from rules.tree import (
-    Aligned,
-    Arithmetic,
-    Call,
-    Choice,
-    Compare,
-    Each,
-    Logic,
-    Metric,
-    Missing,
-    Negative,
-    Node,
-    Not,
-    Tag,
-    children,
-    walk,
-)
+from rules.tree import Aligned, Each, Metric, Missing, Node, Tag, children, walk, with_children
 
 
 class Names:
@@ -77,17 +60,4 @@ class Names:
                 for capture, text in (captures or {}).items():
                     name = name.replace(f"{{{capture}}}", text)
                 return Tag(name) if name in self._tags else Missing()
-        parts = [self.tree(child, tag, captures) for child in children(node)]
-        match node:
-            case Call():
-                return replace(node, arguments=tuple(parts))
-            case Logic():
-                return replace(node, operands=tuple(parts))
-            case Arithmetic() | Compare():
-                return replace(node, left=parts[0], right=parts[1])
-            case Negative() | Not():
-                return replace(node, operand=parts[0])
-            case Choice():
-                return Choice(*parts)
-            case _:
-                return node
+        return with_children(node, [self.tree(child, tag, captures) for child in children(node)])

@@ -6,8 +6,8 @@ rules share their windows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from rules.functions import FUNCTIONS, Function, Kind, WindowUnit
@@ -191,6 +191,23 @@ def children(node: Node) -> tuple[Node, ...]:
             return (node.condition, node.then, node.otherwise)
         case _:
             return ()
+
+
+def with_children(node: Node, parts: Sequence[Node]) -> Node:
+    """The same tree with other direct parts, in the order of `children`."""
+    match node:
+        case Call():
+            return replace(node, arguments=tuple(parts))
+        case Logic():
+            return replace(node, operands=tuple(parts))
+        case Arithmetic() | Compare():
+            return replace(node, left=parts[0], right=parts[1])
+        case Negative() | Not() | Aligned():
+            return replace(node, operand=parts[0])
+        case Choice():
+            return Choice(*parts)
+        case _:
+            return node
 
 
 def walk(node: Node) -> Iterator[Node]:

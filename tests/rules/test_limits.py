@@ -85,9 +85,12 @@ def test_a_thousand_lets_in_a_chain_are_too_deep() -> None:
 
 
 def test_powers_are_numbers_and_not_integers() -> None:
-    """9 ** 9 ** 9 ** 9 has more digits than there are atoms: here it is infinite."""
-    text = RULE.format("r", "m['a'] < 9 ** 9 ** 9 ** 9 ** 9 ** 9")
+    """9 ** 9 ** 9 ** 9 has more digits than there are atoms: here it is infinite, with its sign."""
+    text = RULE.format("r", "m['a'] < 9 ** 9 ** 9 ** 9 ** 9 ** 9 and (-m['a'] * 10) ** 333 < (-9) ** 999 + 1")
     run = compile_rules(build([("", parse(text, "rules.toml"))])).evaluator()
+    run.feed([("a", 1, 1000.0, 1.0)])
+    assert [key for key, _ in run.flush()] == []  # -10 ** 333 is not below minus infinity: both are it
+    run = compile_rules(build([("", parse(text.replace("999 +", "9 +"), "rules.toml"))])).evaluator()
     run.feed([("a", 1, 1000.0, 1.0)])
     assert [key for key, _ in run.flush()] == ["r"]
 
