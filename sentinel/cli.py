@@ -12,7 +12,20 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
 from rules.source import RuleErrors
-from sentinel.commands import check, explain, gate, init, lint, replay, rules, run, schema, status, test
+from sentinel.commands import (
+    check,
+    explain,
+    gate,
+    init,
+    lint,
+    replay,
+    rules,
+    run,
+    schema,
+    status,
+    systemd,
+    test,
+)
 from sentinel.commands import command as command_
 from sentinel.errors import ConfigError, SentinelError
 
@@ -79,6 +92,20 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"sentinel {version('training-sentinel')}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    for command in (init, run, check, rules, schema, replay, explain, lint, gate, test, command_, status):
+    for command in (
+        init,
+        run,
+        check,
+        rules,
+        schema,
+        replay,
+        explain,
+        lint,
+        gate,
+        test,
+        command_,
+        status,
+        systemd,
+    ):
         command.add(commands)
     return parser

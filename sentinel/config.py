@@ -7,6 +7,7 @@ that is not in force.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +15,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, WithJsonSchema
 
 from notifier.message import SEVERITIES
 from notifier.route import Route
@@ -66,6 +67,19 @@ class TrainerTable(_Table):
     grace: Seconds = Patience().grace
 
 
+def _web_address(value: SecretStr) -> SecretStr:
+    if not value.get_secret_value().startswith(("https://", "http://")):
+        raise ValueError("write an address that begins with https:// or http://")  # the value is a secret
+    return value
+
+
+class SentinelTable(_Table):
+    """[sentinel]: whom it tells that it lives. The address is a secret: who knows it can feign our life."""
+
+    ping_url: Annotated[SecretStr, AfterValidator(_web_address)] | None = None
+    ping_url_env: Annotated[str, Field(min_length=1)] | None = None
+
+
 class StateTable(_Table):
     """[state]: where the sentinel remembers."""
 
@@ -107,6 +121,7 @@ class Service(_Table):
     run: RunTable = RunTable()
     trainer: TrainerTable = TrainerTable()
     state: StateTable = StateTable()
+    sentinel: SentinelTable = SentinelTable()
     notify: NotifyTable = NotifyTable()
 
 
@@ -154,6 +169,15 @@ class Settings:
     def state_folder(self) -> Path | None:
         """Where the sentinel remembers, if the file says so."""
         return self.service.state.folder
+
+    @property
+    def ping_url(self) -> str | None:
+        """The address of a dead man's switch, from the file or from the variable it names; None for none."""
+        table = self.service.sentinel
+        if table.ping_url is not None:
+            return table.ping_url.get_secret_value()
+        found = os.environ.get(table.ping_url_env or "", "")
+        return found if found.startswith(("https://", "http://")) else None
 
     @property
     def patience(self) -> Patience:

@@ -4,6 +4,7 @@ is touched.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -43,7 +44,9 @@ class Engine:
         *,
         act: bool,
         gates: GatePlan | None = None,
+        pulse: Callable[[], object] = int,
     ) -> None:
+        self._pulse = pulse
         self._logdir = logdir
         self._state = state
         self._settings = settings
@@ -77,6 +80,7 @@ class Engine:
         with self._journal.transaction():
             self._find_runs(now, monotonic)
             for name, run in self._runs.items():
+                self._pulse()
                 if name in self._found:
                     grew |= run.look(self._found[name].event_files, now, monotonic)
                 else:
@@ -114,6 +118,7 @@ class Engine:
         self._found = scan(self._logdir)
         for name, found in self._found.items():
             if name not in self._runs and self._is_wanted(name):
+                self._pulse()
                 self._runs[name] = LiveRun(name, found.path, self._tools, now)
         for folder in self._found.unreadable:
             awaited = folder.path == str(self._logdir) and not self._runs and not self._logdir.exists()

@@ -1,4 +1,4 @@
-"""SIGHUP: other rules into force without an end; where the file is wrong, the old ones, and a word about it."""
+"""SIGHUP: other rules into force without an end; where the file is wrong, the old ones, and that is told."""
 
 from __future__ import annotations
 

@@ -17,12 +17,14 @@ from sentinel.clock import Clock
 from sentinel.config import Settings, SlackTable
 from sentinel.errors import StateError
 from sentinel.gate_watch import final_code
+from sentinel.lifesigns import LifeSigns
 from sentinel.lock import StateLock
 from sentinel.reload import read_again
 from sentinel.state import state_folder
 from sentinel.stopping import Stop
 from sentinel.story import notice
 from sentinel.supervise import Child
+from sentinel.systemd import own
 from sentinel.wakeup import Wakeup
 from sentinel.watcher import Plan, Watcher
 
@@ -70,8 +72,11 @@ def serve(
     folder = state_folder(logdir, state)
     lock = StateLock(folder)
     wakeup = Wakeup(logdir)
+    signs = LifeSigns(own(), plan.settings, clock.monotonic)
     try:
-        watcher = Watcher(logdir, folder, plan, clock, wake=wakeup.ring, open_channels=_channels)
+        watcher = Watcher(
+            logdir, folder, plan, clock, wake=wakeup.ring, open_channels=_channels, pulse=signs.pulse
+        )
     except StateError:
         wakeup.close()
         lock.release()
@@ -80,26 +85,39 @@ def serve(
     try:
         if child:
             with Child(child, wake=wakeup.ring) as job:
-                code = _supervise(job, watcher, wakeup, clock, gated=plan.gates is not None)
+                signs.ready()
+                look = partial(_look, watcher, signs)
+                code = _supervise(job, watcher, look, wakeup, clock, gated=plan.gates is not None)
         else:
             with Stop(wakeup.ring) as stop:
-                code = _until(partial(_look, watcher, stop, reload, clock), wakeup, clock, stop.poll)
+                signs.ready()
+                look = partial(_look_or_reload, watcher, signs, clock, stop, reload)
+                code = _until(look, wakeup, clock, stop.poll)
+            signs.close()
             watcher.drain(DRAIN)
             watcher.tick()
     except KeyboardInterrupt:
         code = 128 + signal.SIGINT  # asked a second time: what is undelivered waits for the next start
     finally:
+        signs.close()
         watcher.close()
         wakeup.close()
         lock.release()
     return code
 
 
-def _look(watcher: Watcher, stop: Stop, reload: Callable[[], Plan] | None, clock: Clock) -> None:
-    """Put other rules into force where that was asked for, then tick."""
-    if stop.take_reload() and reload is not None:
-        read_again(watcher, reload, clock.wall())
+def _look(watcher: Watcher, signs: LifeSigns) -> None:
     watcher.tick()
+    signs.look(watcher)
+
+
+def _look_or_reload(
+    watcher: Watcher, signs: LifeSigns, clock: Clock, stop: Stop, reload: Callable[[], Plan] | None
+) -> None:
+    """Put other rules into force where that was asked for, then look."""
+    if stop.take_reload() and reload is not None and read_again(watcher, reload, clock.wall()):
+        signs.follow(watcher.plan.settings)
+    _look(watcher, signs)
 
 
 def _until(look: Callable[[], object], wakeup: Wakeup, clock: Clock, ended: Callable[[], int | None]) -> int:
@@ -114,9 +132,17 @@ def _until(look: Callable[[], object], wakeup: Wakeup, clock: Clock, ended: Call
     return code
 
 
-def _supervise(job: Child, watcher: Watcher, wakeup: Wakeup, clock: Clock, *, gated: bool) -> int:
+def _supervise(
+    job: Child,
+    watcher: Watcher,
+    look: Callable[[], object],
+    wakeup: Wakeup,
+    clock: Clock,
+    *,
+    gated: bool,
+) -> int:
     """Watch a job to its end, and return its exit code, or what its gates make of it."""
-    code = _until(watcher.tick, wakeup, clock, job.poll)
+    code = _until(look, wakeup, clock, job.poll)
     if code and job.asked_to_stop is None:
         watcher.tell(_failure(job, code, clock.wall()))
     _after(watcher, wakeup, clock)

@@ -63,8 +63,15 @@ class Watcher:
         *,
         wake: Callable[[], None],
         open_channels: Callable[[Settings], Mapping[str, Notifier]],
+        pulse: Callable[[], object] = int,
     ) -> None:
         """Take up what the journal knows.
+
+        Args:
+            logdir: the folder of runs. folder: of the state. plan: what is in force at first. clock: time.
+            wake: ends the loop's wait; called by the notifiers' threads.
+            open_channels: makes the notifiers, by name.
+            pulse: called again and again during a tick, which may take long where there is much to read.
 
         Raises:
             StateError: the journal cannot be opened or written; nothing is watched.
@@ -76,6 +83,7 @@ class Watcher:
         self._clock = clock
         self._wake = wake
         self._open_channels = open_channels
+        self._pulse = pulse
         self._journal: Journal | None = None
         self._engine: Engine | None = None
         self._since = 0.0
@@ -168,6 +176,7 @@ class Watcher:
             self._clock,
             act=self.plan.act,
             gates=self.plan.gates,
+            pulse=self._pulse,
         )
         return self._engine
 
