@@ -55,6 +55,11 @@ ONE_LIBRARY_ONE_FILE = {
     "sqlite3": {"sentinel/journal.py"},
     "time": {"sentinel/clock.py", "sentinel/guard.py"},
     "carla": {"trainer/driving/carla_world.py"},
+    "stable_baselines3": {"sentinel/adapters/sb3.py"},
+    "transformers": {"sentinel/adapters/huggingface.py"},
+    "lightning": {"sentinel/adapters/lightning.py"},
+    "keras": {"sentinel/adapters/keras.py"},
+    "torch.distributed": {"sentinel/adapters/ddp.py"},
 }
 """Which files may know of a library; `time` is the sentinel's rule, the trainer may look at its watch."""
 
