@@ -13,17 +13,16 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from rules.functions import FUNCTIONS, WINDOW_UNITS, Function, Kind, WindowUnit
+from rules.calls import WRONG, Calls
+from rules.functions import FUNCTIONS, Kind
 from rules.syntax import MAX_PARTS, Fault, Span, UnreadableError, nearest, read
 from rules.tree import (
     Arithmetic,
-    Call,
     Choice,
     Compare,
     Each,
     Logic,
     Metric,
-    Missing,
     Negative,
     Node,
     Not,
@@ -31,14 +30,12 @@ from rules.tree import (
     StepAny,
     Tag,
     Truth,
-    Window,
     kind,
     walk,
 )
 
 MAX_NESTING = 4
 _MOST_WITHIN = 32  # lets are followed further than they may be nested, but not as far as the stack goes
-MAX_POINTS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +101,7 @@ def parse(text: str, scope: Scope, expect: Kind | None = None) -> tuple[Node, li
 
 
 def _parse_let(name: str, scope: Scope, within: int) -> Let:
-    too_deep = Let(_WRONG, faulty=True, depth=MAX_NESTING + 1, size=0)
+    too_deep = Let(WRONG, faulty=True, depth=MAX_NESTING + 1, size=0)
     if within > _MOST_WITHIN:
         return too_deep
     scope.parsed[name] = too_deep  # while it is parsed: it may name itself
@@ -115,21 +112,10 @@ def _parse_let(name: str, scope: Scope, within: int) -> Let:
         size = 0 if parser.faults else sum(1 for _ in walk(tree))
         let = Let(tree, bool(parser.faults), parser.depth + 1, size)
     except UnreadableError:
-        let = Let(_WRONG, faulty=True, depth=1, size=0)
+        let = Let(WRONG, faulty=True, depth=1, size=0)
     scope.parsed[name] = let
     return let
 
-
-def seconds(text: str) -> float | None:
-    """The seconds of a duration such as "90s", "5m" or "1.5h"; None when it is not one."""
-    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(ms|s|m|h|d)\s*", text)
-    if not found:
-        return None
-    return float(found[1]) * {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}[found[2]]
-
-
-_WRONG = Missing()
-"""Stands where a faulty part was, so that the rest is still checked; no fault is told about it twice."""
 
 _BINARY: dict[type[ast.operator], str] = {
     ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.Mod: "%", ast.Pow: "**",
@@ -167,23 +153,26 @@ class _Parser:
         self._bytes = text.encode("utf-8", "surrogatepass")
 
     def fault(self, what: str, span: Span | None, hint: str = "") -> Node:
+        """Tell of a fault; returns what stands for the faulty part."""
         self.faults.append(Fault(what, span, hint))
-        return _WRONG
+        return WRONG
 
     def span(self, node: ast.expr) -> Span:
+        """Where a part stands in the text."""
         return self._column(node.col_offset), self._column(node.end_col_offset or node.col_offset)
 
     def _column(self, offset: int) -> int:
         return len(self._bytes[:offset].decode("utf-8", "replace"))
 
     def node(self, node: ast.expr) -> Node:
+        """A part as a tree."""
         match node:
             case ast.Constant():
                 return self._constant(node)
             case ast.Name():
                 return self._name(node)
             case ast.Call():
-                return self._call(node)
+                return Calls(self).read(node)
             case ast.Attribute():
                 return self._attribute(node)
             case ast.Subscript():
@@ -193,7 +182,7 @@ class _Parser:
             case ast.BinOp():
                 return self._binary(node)
             case ast.BoolOp():
-                operands = tuple(self._condition(value) for value in node.values)
+                operands = tuple(self.condition(value) for value in node.values)
                 return Logic("and" if isinstance(node.op, ast.And) else "or", operands)
             case ast.Compare():
                 return self._compare(node)
@@ -251,13 +240,13 @@ class _Parser:
             what = f"let '{name}' is nested deeper than {MAX_NESTING}"
             return self.fault(what, self.span(node), "does a let name itself?")
         if let.faulty:
-            return _WRONG  # the let's own faults are told where it is defined
+            return WRONG  # the let's own faults are told where it is defined
         self.depth = max(self.depth, let.depth)
         before, self.size = self.size, self.size + let.size
         if self.size <= MAX_PARTS:
             return let.tree
         what = f"with its lets filled in this has more than {MAX_PARTS} parts"
-        return self.fault(what, self.span(node), "name less in it") if before <= MAX_PARTS else _WRONG
+        return self.fault(what, self.span(node), "name less in it") if before <= MAX_PARTS else WRONG
 
     def _attribute(self, node: ast.Attribute) -> Node:
         if not (isinstance(node.value, ast.Name) and node.value.id == "p"):
@@ -283,10 +272,10 @@ class _Parser:
 
     def _unary(self, node: ast.UnaryOp) -> Node:
         if isinstance(node.op, ast.Not):
-            return Not(self._condition(node.operand, "'not' needs a condition"))
+            return Not(self.condition(node.operand, "'not' needs a condition"))
         if isinstance(node.op, ast.Invert):
             return self.fault("'~' is not allowed", self.span(node), "use 'not'")
-        operand = self._number(node.operand)
+        operand = self.number(node.operand)
         if isinstance(node.op, ast.UAdd):
             return operand
         return Number(-operand.value) if isinstance(operand, Number) else Negative(operand)
@@ -296,16 +285,16 @@ class _Parser:
         if op is None:
             return self.fault("bit operators are not allowed", self.span(node), "use 'and' / 'or' / 'not'")
         before = len(self.faults)
-        left = self._number(node.left)
+        left = self.number(node.left)
         if op == "/" and len(self.faults) > before:
-            return _WRONG  # most likely a tag written without m["..."]: one fault says it
-        return Arithmetic(op, left, self._number(node.right))
+            return WRONG  # most likely a tag written without m["..."]: one fault says it
+        return Arithmetic(op, left, self.number(node.right))
 
     def _compare(self, node: ast.Compare) -> Node:
         if any(type(op) not in _COMPARE for op in node.ops):
             return self.fault("'is' and 'in' are not allowed", self.span(node), "compare with == or !=")
         sides = [
-            self._number(side, "a condition cannot be compared") for side in (node.left, *node.comparators)
+            self.number(side, "a condition cannot be compared") for side in (node.left, *node.comparators)
         ]
         parts: list[Node] = []
         for op, left, right in zip(node.ops, sides, sides[1:], strict=False):
@@ -313,167 +302,20 @@ class _Parser:
         return parts[0] if len(parts) == 1 else Logic("and", tuple(parts))
 
     def _choice(self, node: ast.IfExp) -> Node:
-        condition = self._condition(node.test, "the condition of 'if' must be one")
+        condition = self.condition(node.test, "the condition of 'if' must be one")
         then, otherwise = self.node(node.body), self.node(node.orelse)
-        if _WRONG not in (then, otherwise) and kind(then) != kind(otherwise):
+        if WRONG not in (then, otherwise) and kind(then) != kind(otherwise):
             return self.fault("both arms of 'if' must be numbers, or both conditions", self.span(node))
         return Choice(condition, then, otherwise)
 
-    def _condition(self, node: ast.expr, what: str = "'and'/'or' need conditions on both sides") -> Node:
+    def condition(self, node: ast.expr, what: str = "'and'/'or' need conditions on both sides") -> Node:
         tree = self.node(node)
-        if tree != _WRONG and kind(tree) != "bool":
+        if tree != WRONG and kind(tree) != "bool":
             return self.fault(f"{what}, this is a number", self.span(node), "compare it: ... > 0")
         return tree
 
-    def _number(self, node: ast.expr, what: str = "a condition is not a number") -> Node:
+    def number(self, node: ast.expr, what: str = "a condition is not a number") -> Node:
         tree = self.node(node)
-        if tree != _WRONG and kind(tree) != "num":
+        if tree != WRONG and kind(tree) != "num":
             return self.fault(what, self.span(node), "count conditions with frac(cond, points=n)")
         return tree
-
-    def _call(self, node: ast.Call) -> Node:
-        if not isinstance(node.func, ast.Name):
-            return self.fault(
-                "only functions of the table can be called", self.span(node), "see the list of functions"
-            )
-        function = FUNCTIONS.get(node.func.id)
-        if function is None:
-            hint = (
-                nearest(node.func.id, FUNCTIONS, suffix="()")
-                or f"the functions are {', '.join(sorted(FUNCTIONS))}"
-            )
-            return self.fault(f"unknown function '{node.func.id}'", self.span(node.func), hint)
-        before = len(self.faults)
-        arguments = self._arguments(node, function)
-        window, options = self._keywords(node, function)
-        if len(self.faults) > before or window is _NO_WINDOW:
-            return _WRONG
-        return Call(function.name, arguments, window, tuple(sorted(options.items())))
-
-    def _arguments(self, node: ast.Call, function: Function) -> tuple[Node, ...]:
-        kinds = [argument for _, argument in function.arguments]
-        given = len(node.args)
-        if given < len(kinds) or (given > len(kinds) and not function.variadic):
-            many = "at least " if function.variadic else ""
-            noun = "argument" if len(kinds) == 1 else "arguments"
-            self.fault(
-                f"{function.name}() takes {many}{len(kinds)} {noun}, {given} given",
-                self.span(node),
-                f"signature: {function.signature}",
-            )
-            return ()
-        kinds += kinds[-1:] * (given - len(kinds))
-        return tuple(
-            self._argument(value, kind, function) for value, kind in zip(node.args, kinds, strict=True)
-        )
-
-    def _argument(self, node: ast.expr, wanted: str, function: Function) -> Node:
-        if wanted == "cond":
-            return self._condition(node, f"{function.name}() needs a condition")
-        tree = self._number(node)
-        if wanted == "const" and tree != _WRONG and not isinstance(tree, Number):
-            return self.fault(
-                "this argument must be a constant", self.span(node), f"signature: {function.signature}"
-            )
-        if function.name == "quantile" and isinstance(tree, Number) and not 0 <= tree.value <= 1:
-            return self.fault("a quantile lies between 0 and 1", self.span(node))
-        no_history = not any(isinstance(part, Metric | Tag | Each | StepAny | Missing) for part in walk(tree))
-        if wanted == "series" and no_history:
-            return self.fault(f"{function.name}() needs a metric, this is a constant", self.span(node))
-        return tree
-
-    def _keywords(self, node: ast.Call, function: Function) -> tuple[Window | None, dict[str, float | str]]:
-        before = len(self.faults)
-        windows: list[Window | None] = []
-        options: dict[str, float | str] = {}
-        for keyword in node.keywords:
-            name, value = keyword.arg, keyword.value
-            if name is None:
-                self.fault("starred arguments are not allowed", self.span(value))
-            elif name not in function.keywords:
-                hint = nearest(name, function.keywords) or f"signature: {function.signature}"
-                self.fault(f"{function.name}() has no argument '{name}'", self.span(value), hint)
-            elif name in WINDOW_UNITS:
-                windows.append(self._window(WINDOW_UNITS[name], value))
-            else:
-                self._option(function, name, value, options)
-        if not function.windows:
-            return None, options
-        if len(windows) != 1 and len(self.faults) == before:
-            units = [f"{unit}=" for unit in function.windows]
-            listed = " or ".join([", ".join(units[:-1]), units[-1]] if len(units) > 1 else units)
-            self.fault(
-                f"{function.name}() needs exactly one window: {listed}",
-                self.span(node),
-                f"signature: {function.signature}",
-            )
-            return _NO_WINDOW, options
-        return windows[0] if len(windows) == 1 else _NO_WINDOW, options
-
-    def _window(self, unit: WindowUnit, node: ast.expr) -> Window | None:
-        if unit == "time":
-            size = (
-                seconds(node.value)
-                if isinstance(node, ast.Constant) and isinstance(node.value, str)
-                else None
-            )
-            if size is None or size <= 0:
-                self.fault(
-                    "time= takes a duration in quotes",
-                    self.span(node),
-                    "for instance time='5m' (ms, s, m, h, d)",
-                )
-                return _NO_WINDOW
-            return Window(unit, size)
-        value = self._constant_number(node)
-        if value is None:
-            return _NO_WINDOW
-        whole = value >= 1 and value == math.floor(value)
-        if unit == "points" and not (whole and value <= MAX_POINTS):
-            self.fault(f"points= takes a whole number from 1 to {MAX_POINTS}", self.span(node))
-            return _NO_WINDOW
-        if unit == "steps" and not (value > 0 and math.isfinite(value)):
-            self.fault("steps= takes a number greater than 0", self.span(node))
-            return _NO_WINDOW
-        return Window(unit, value)
-
-    def _option(self, function: Function, name: str, node: ast.expr, options: dict[str, float | str]) -> None:
-        option = function.option(name)
-        assert option is not None
-        if option.choices:
-            word = node.value if isinstance(node, ast.Constant) else None
-            if isinstance(word, str) and word in option.choices:
-                options[name] = word
-                return
-            listed = " or ".join(repr(choice) for choice in option.choices)
-            hint = nearest(str(word), option.choices) if isinstance(word, str) else ""
-            self.fault(f"{name}= takes {listed}", self.span(node), hint)
-            return
-        value = self._constant_number(node)
-        if value is None:
-            return
-        if not option.low <= value <= option.high:
-            bounds = (
-                f"at least {option.low:g}"
-                if math.isinf(option.high)
-                else f"from {option.low:g} to {option.high:g}"
-            )
-            self.fault(f"{name}= must be {bounds}", self.span(node))
-        else:
-            options[name] = value
-
-    def _constant_number(self, node: ast.expr) -> float | None:
-        before = len(self.faults)
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            self.fault("this must be a number without quotes", self.span(node))
-            return None
-        tree = self.node(node)
-        if isinstance(tree, Number):
-            return tree.value
-        if len(self.faults) == before:
-            self.fault("this must be a constant", self.span(node), "a number or p.<param>")
-        return None
-
-
-_NO_WINDOW = Window("points", 0)
-"""Stands where a window was wrong."""

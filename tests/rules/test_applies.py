@@ -1,4 +1,4 @@
-"""For which runs a rule is (`when`), from which age on (`after_time`), and how one that fails is put aside."""
+"""For which runs a rule is (`when`), from which age on (`after_time`), and how a failing one is put aside."""
 
 from __future__ import annotations
 

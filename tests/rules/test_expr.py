@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rules.expr import Scope, parse, seconds
+from rules.calls import seconds
+from rules.expr import Scope, parse
 from rules.functions import FUNCTIONS
 from rules.source import Problem
 from rules.syntax import MAX_CHARACTERS, Fault
