@@ -36,6 +36,20 @@ def test_a_status_is_json_whatever_the_values_are(tmp_path: Path, value: float) 
     assert "q_high" in out.getvalue()
 
 
+def test_rules_of_other_runs_are_named_apart_from_those_without_data(tmp_path: Path) -> None:
+    """Whose `when` was never True is not blind: it is for runs of another kind."""
+    scene = Scene(tmp_path, FakeClock(T0))
+    register(scene.logdir / "a")
+    scene.log(curve([1, 1]))
+    scene.settle()
+    status = read_status(scene.logdir, scene.state)
+    status["runs"][0]["marks"] = {"td3/x": "inapplicable", "td3/y": "inapplicable", "z": "nodata"}
+    out = io.StringIO()
+    print_status(status, out)
+    assert "  not for this run, by their `when`: td3/x, td3/y\n" in out.getvalue()
+    assert "  nodata     z\n" in out.getvalue()
+
+
 def test_a_folder_that_nobody_watched_has_no_status(tmp_path: Path) -> None:
     """With the command that would change that."""
     with pytest.raises(RunGoneError, match="start one with: sentinel run"):
