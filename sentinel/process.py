@@ -109,6 +109,8 @@ def send(process: Process | None, signum: signal.Signals, *, only_if_caught: boo
         found = _stat(process.pid)
         if found is None or found[1] != process.start_time:
             return f"{signum.name} not sent: pid {process.pid} belongs to another process now"
+        if process.uid >= 0 and effective_uid(process.pid) != process.uid:
+            return f"{signum.name} not sent: process {process.pid} acts as another user than the one recorded"
         if only_if_caught and not catches(process.pid, signum):
             return f"{signum.name} not sent: process {process.pid} has no handler for it, it would be killed"
         signal.pidfd_send_signal(descriptor, signum)
@@ -134,6 +136,47 @@ def resident_bytes(process: Process) -> int | None:
         return None
     size = _status(process.pid, "VmRSS").split()
     return int(size[0]) * 1024 if size else None
+
+
+def identify(pid: int) -> Process | None:
+    """Say who has a pid now; None where nobody has, or where it is init's or a group's."""
+    started, uid = start_time(pid) if pid > 1 else None, effective_uid(pid)
+    if started is None or uid is None or start_time(pid) != started:
+        return None
+    return Process(pid, started, boot_id(), os.uname().nodename, uid)
+
+
+def start_time(pid: int) -> int | None:
+    """Field 22 of /proc/PID/stat, in clock ticks since boot; None where there is no such process."""
+    found = _stat(pid)
+    return found[1] if found else None
+
+
+def parent(pid: int) -> int | None:
+    """The pid of a process's parent; None where there is no such process."""
+    ppid = _status(pid, "PPid")
+    return int(ppid) if ppid.isdecimal() else None
+
+
+def effective_uid(pid: int) -> int | None:
+    """The user that a process acts as; None where there is no such process."""
+    uids = _status(pid, "Uid").split()
+    return int(uids[1]) if len(uids) > 1 and uids[1].isdecimal() else None
+
+
+def command_name(pid: int) -> str:
+    """What a process is called by, for people; printable, and at most 80 characters."""
+    try:
+        words = (PROC / str(pid) / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+    except OSError:
+        return ""
+    text = " ".join(word.decode("utf-8", "replace") for word in words)
+    return "".join(c if c.isprintable() else "?" for c in text)[:80]
+
+
+def signals_caught(pid: int) -> list[str]:
+    """Names of the signals that a process has a handler for, in the order of their numbers."""
+    return [signum.name for signum in sorted(signal.Signals) if catches(pid, signum)]
 
 
 def boot_id() -> str:
