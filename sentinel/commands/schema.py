@@ -29,7 +29,7 @@ def add(commands: Commands) -> None:
 
 def schema(options: argparse.Namespace) -> int:
     """Print the schema on standard output."""
-    from sentinel.json_schema import rules_schema, sentinel_schema, scenario_schema
+    from sentinel.json_schema import rules_schema, scenario_schema, sentinel_schema
 
     made = {"sentinel": sentinel_schema, "rules": rules_schema, "tests": scenario_schema}[options.kind]()
     print(json.dumps(made, indent=2))
