@@ -146,7 +146,7 @@ class Evaluator:
                     emit_all(joins)
                 if dirty:
                     if judge:
-                        decide(dirty, last, max(run_step, 0), out)
+                        decide(dirty, last, run_step, out)
                     elif put_aside:
                         self._judging.applicable(dirty, last)
                     dirty.clear()

@@ -92,7 +92,7 @@ class Judging:
             recovered = instance.recovered(now)
         driver = instance.driver
         condition = Condition.UNKNOWN if answer is None else Condition.BREACH if answer else Condition.OK
-        at = Mark(driver.step, now, driver.count, run_step)
+        at = Mark(driver.step, now, driver.count, max(run_step, 0))
         return Verdict(condition, cleared, recovered, value, limit, at)
 
     def _failed(self, instance: Instance, error: Exception) -> None:

@@ -170,19 +170,28 @@ class Derived(Series):
         """Make the point that has been waiting for its tick to close."""
         self._queued = False
         inputs = self._inputs
-        step = inputs[0].step
-        if self._same_step and any(series.step != step for series in inputs):
-            return
+        driver = inputs[0]
+        step, wall, tick = driver.step, driver.wall, driver.tick
+        for series in inputs:
+            if series.wall > wall:
+                wall = series.wall
+            if series.tick > tick:
+                tick = series.tick
+            if self._same_step and series.step != step:
+                return
         self._waiting = self._all
-        self._make(step, max([series.wall for series in inputs]), NAN)
+        self.tick = tick
+        self.take(step, wall, self._value(wall))
 
     def _make(self, step: int, wall: float, value: float) -> None:  # noqa: ARG002  # the shape of every push
+        self.tick = self._inputs[0].tick
+        self.take(step, wall, self._value(wall))
+
+    def _value(self, wall: float) -> float:
         try:
-            made = self._compute(wall)
+            return self._compute(wall)
         except ArithmeticError:
-            made = NAN  # out of the numbers' range is unknown, like any other value that cannot be had
-        self.tick = max([series.tick for series in self._inputs])
-        self.take(step, wall, made)
+            return NAN  # out of the numbers' range is unknown, like any other value that cannot be had
 
 
 def emit_all(queue: list[Derived]) -> None:
