@@ -4,11 +4,13 @@ is touched.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from fnmatch import fnmatch
 from pathlib import Path
 
 from rules.gate import Ending
+from sentinel.attention import ROUND_SECONDS, Attention, Changes, stamp
 from sentinel.clock import Clock
 from sentinel.config import Settings
 from sentinel.discover import Runs, scan
@@ -21,7 +23,9 @@ from sentinel.process import myself
 from sentinel.story import notice
 
 SCAN_EVERY = 1.0
-"""Seconds between two walks through the log directory."""
+"""Seconds between two walks through the log directory at the least; where changes are announced and none was,
+ROUND_SECONDS.
+"""
 
 BEAT_EVERY = 5.0
 """Seconds between two heartbeats of the sentinel."""
@@ -56,6 +60,9 @@ class Engine:
         self._tools = Tools(settings, journal, mail, clock, act, gates)
         self._runs: dict[str, LiveRun] = {}
         self._found = Runs()
+        self._attention = Attention()
+        self._to_deliver: list[LiveRun] = []
+        self._anew = True
         self._scanned = float("-inf")
         self._beaten = float("-inf")
         self._unreadable: set[str] = set()
@@ -67,8 +74,12 @@ class Engine:
         blind = any(run.is_blind for name, run in self._runs.items() if name in self._found)
         return not blind and not any(u.path == str(self._logdir) for u in self._found.unreadable)
 
-    def tick(self) -> bool:
+    def tick(self, changes: Changes | None = None) -> bool:
         """Do everything that is due; returns whether there were new points.
+
+        Args:
+            changes: what has been announced since the last tick; None where nobody can say, so that every run
+                is looked at.
 
         Raises:
             StateError: the journal cannot be written; nothing of this tick was done and nothing may be done
@@ -78,13 +89,10 @@ class Engine:
         answered: list[str] = []
         grew = False
         with self._journal.transaction():
-            self._find_runs(now, monotonic)
-            for name, run in self._runs.items():
+            self._find_runs(now, monotonic, changes)
+            for name in self._due(changes, monotonic):
                 self._pulse()
-                if name in self._found:
-                    grew |= run.look(self._found[name].event_files, now, monotonic)
-                else:
-                    run.vanish(now)
+                grew |= self._look(name, now, monotonic)
             for name, request in pending(self._state):  # after the looks, which tell who the trainer is
                 self._take(name, request, now)
                 answered.append(name)
@@ -95,8 +103,9 @@ class Engine:
                 self._journal.put("meta", name="channels", value=to_json(self._mail.health()))
         for name in answered:
             remove(self._state, name)
-        for run in self._runs.values():
+        for run in self._to_deliver:
             run.trainer.deliver()
+        self._to_deliver.clear()
         self._mail.submit()
         if beat_due:
             self._beat(now, monotonic)
@@ -111,15 +120,44 @@ class Engine:
         self._mail.submit()
         return [run.gates for run in self._runs.values() if run.gates is not None and run.gates.trained]
 
-    def _find_runs(self, now: float, monotonic: float) -> None:
-        if monotonic - self._scanned < SCAN_EVERY:
+    def _due(self, changes: Changes | None, monotonic: float) -> list[str]:
+        if changes is None:
+            return list(self._runs)
+        self._attention.heed(changes.paths)
+        return self._attention.due(monotonic, self._files)
+
+    def _files(self, name: str) -> list[Path]:
+        """The files of a run whose change matters: what it logs, and its trainer's entry."""
+        found = self._found.get(name)
+        return [*found.event_files, found.path / "control" / "trainer.json"] if found else []
+
+    def _look(self, name: str, now: float, monotonic: float) -> bool:
+        run, found = self._runs[name], self._found.get(name)
+        if found is None:
+            run.vanish(now)
+            self._attention.looked(name, monotonic, math.inf, ())
+            return False
+        seen = stamp(self._files(name))
+        grew = run.look(found.event_files, now, monotonic)
+        self._to_deliver.append(run)
+        self._attention.looked(name, monotonic, run.rest(now, monotonic), seen)
+        return grew
+
+    def _find_runs(self, now: float, monotonic: float, changes: Changes | None) -> None:
+        self._anew |= changes is None or changes.anew
+        if monotonic - self._scanned < (SCAN_EVERY if self._anew else ROUND_SECONDS):
             return
-        self._scanned = monotonic
-        self._found = scan(self._logdir)
+        self._scanned, self._anew = monotonic, False
+        before, self._found = self._found, scan(self._logdir)
         for name, found in self._found.items():
             if name not in self._runs and self._is_wanted(name):
                 self._pulse()
                 self._runs[name] = LiveRun(name, found.path, self._tools, now)
+                self._attention.meet(name, found.path)
+            elif name in self._runs and before.get(name) != found:
+                self._attention.wake(name)
+        for name in before.keys() - self._found.keys():
+            self._attention.wake(name)
         for folder in self._found.unreadable:
             awaited = folder.path == str(self._logdir) and not self._runs and not self._logdir.exists()
             if folder.path not in self._unreadable and not awaited:
@@ -147,6 +185,8 @@ class Engine:
         if run is None:
             known = ", ".join(sorted(self._runs)) or "none"
             return f"no run {request.run!r} is watched (there are: {known}); nothing was asked"
+        self._attention.wake(request.run)
+        self._to_deliver.append(run)
         return run.trainer.command(
             request.verb, request.checkpoint, dict(request.set), request.reinit, request.why, name, now
         )

@@ -8,6 +8,7 @@ commit.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from sentinel.gates import GatedJudge
 from sentinel.journal import Journal
 from sentinel.judge import Step
 from sentinel.mail import Mail
-from sentinel.probes import Probes
+from sentinel.probes import DEAD_EVERY, Probes
 from sentinel.remarks import Remarks
 from sentinel.run_rows import RunRows
 from sentinel.story import notice, outcome, tell
@@ -39,6 +40,9 @@ QUIET_SECONDS = 2.0
 
 MARKS_EVERY = 30.0
 """Seconds between two looks at what keeps the rules of an idle run from being judged."""
+
+RECENT_SECONDS = 30.0
+"""A run that grew within so many seconds is looked at in every tick, announced or not."""
 
 FRESH_SECONDS = 60.0
 """At first sight of a run, only points younger than this may lead to actions; older ones are history."""
@@ -141,6 +145,7 @@ class LiveRun:
             self._judge.act = self._last_wall is not None and self._last_wall >= self._history_ends
             self._record(self._judge.flush(), now)
             self._judge.act = True
+            self._marked = float("-inf")
         if not self._tail.behind:  # what lies between may hold points: it is no silence yet, and no present
             self._let_time_pass(now)
             self._new = False
@@ -151,6 +156,23 @@ class LiveRun:
             self._save_marks()
         self._save()
         return bool(chunks)
+
+    def rest(self, now: float, monotonic: float) -> float:
+        """Return the seconds for which only a change in the run's files can matter; call it after a look.
+
+        Args:
+            now: wall time. monotonic: seconds from any origin.
+        """
+        if self._tail.behind or self._new or not self._flushed or self.is_blind or self.trainer.awaits:
+            return 0.0
+        if self.phase != "live":
+            return math.inf
+        if self.gates is not None or monotonic - (self._last_growth or 0.0) < RECENT_SECONDS:
+            return 0.0
+        due = self._judge.watch.judged.due
+        rest = MARKS_EVERY if due is None else min(max(due - now, 0.0), MARKS_EVERY)
+        registration = self.trainer.registration
+        return min(rest, DEAD_EVERY) if registration.known and not registration.finished else rest
 
     def beat(self, record: dict[str, Any]) -> None:
         """Leave the sentinel's heartbeat where the trainer's guard looks for it."""

@@ -86,12 +86,12 @@ def serve(
         if child:
             with Child(child, wake=wakeup.ring) as job:
                 signs.ready()
-                look = partial(_look, watcher, signs)
+                look = partial(_look, watcher, signs, wakeup)
                 code = _supervise(job, watcher, look, wakeup, clock, gated=plan.gates is not None)
         else:
             with Stop(wakeup.ring) as stop:
                 signs.ready()
-                look = partial(_look_or_reload, watcher, signs, clock, stop, reload)
+                look = partial(_look_or_reload, watcher, signs, wakeup, clock, stop, reload)
                 code = _until(look, wakeup, clock, stop.poll)
             signs.close()
             watcher.drain(DRAIN)
@@ -106,18 +106,23 @@ def serve(
     return code
 
 
-def _look(watcher: Watcher, signs: LifeSigns) -> None:
-    watcher.tick()
+def _look(watcher: Watcher, signs: LifeSigns, wakeup: Wakeup) -> None:
+    watcher.tick(wakeup.changes())
     signs.look(watcher)
 
 
 def _look_or_reload(
-    watcher: Watcher, signs: LifeSigns, clock: Clock, stop: Stop, reload: Callable[[], Plan] | None
+    watcher: Watcher,
+    signs: LifeSigns,
+    wakeup: Wakeup,
+    clock: Clock,
+    stop: Stop,
+    reload: Callable[[], Plan] | None,
 ) -> None:
     """Put other rules into force where that was asked for, then look."""
     if stop.take_reload() and reload is not None and read_again(watcher, reload, clock.wall()):
         signs.follow(watcher.plan.settings)
-    _look(watcher, signs)
+    _look(watcher, signs, wakeup)
 
 
 def _until(look: Callable[[], object], wakeup: Wakeup, clock: Clock, ended: Callable[[], int | None]) -> int:

@@ -61,6 +61,11 @@ class TrainerLink:
         for wall, step in announced(self.registration.control):
             attempts.announce(wall, step)
 
+    @property
+    def awaits(self) -> bool:
+        """Whether a command has no outcome yet."""
+        return bool(self._dispatch.in_flight)
+
     def follow(self, attempts: Attempts, now: float) -> list[Settled]:
         """Take every command one step further; returns those with something to tell."""
         told = self._dispatch.follow(self.registration, now)

@@ -20,6 +20,7 @@ from watchdog.events import (
     DirDeletedEvent,
     DirMovedEvent,
     FileCreatedEvent,
+    FileDeletedEvent,
     FileModifiedEvent,
     FileMovedEvent,
     FileSystemEvent,
@@ -28,9 +29,15 @@ from watchdog.events import (
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
+from sentinel.attention import Changes
+
 # Only what makes a file longer or puts one in place: our own opening and closing of files must not wake us.
 _OF_FOLDERS = (DirCreatedEvent, DirDeletedEvent, DirMovedEvent)
-_KINDS: list[type[FileSystemEvent]] = [*_OF_FOLDERS, FileCreatedEvent, FileModifiedEvent, FileMovedEvent]
+_ANEW = (FileCreatedEvent, FileDeletedEvent, FileMovedEvent)
+_KINDS: list[type[FileSystemEvent]] = [*_OF_FOLDERS, *_ANEW, FileModifiedEvent]
+
+_MOST_PATHS = 10_000
+"""So many paths are kept between two ticks; beyond that everything is looked at."""
 
 
 # Two remarks of watchdog about races of its own, harmless here since polling is the truth: folders made one
@@ -57,6 +64,7 @@ class Wakeup:
         self._logdir = logdir
         self._observe = observe
         self._rung = threading.Event()
+        self._notes = _Notes()
         self._observer: BaseObserver | None = None
         self._failure: str | None = None
         self.retry()
@@ -76,7 +84,9 @@ class Wakeup:
         observer = self._observe()
         observer.daemon = True
         try:
-            observer.schedule(_Ringer(self._rung), str(self._logdir), recursive=True, event_filter=_KINDS)
+            observer.schedule(
+                _Ringer(self._rung, self._notes), str(self._logdir), recursive=True, event_filter=_KINDS
+            )
             observer.start()
         except (OSError, RuntimeError) as error:  # RuntimeError: no more threads
             self._failure = (
@@ -84,6 +94,7 @@ class Wakeup:
             )
             return
         self._observer, self._failure = observer, None
+        self._notes.lose()  # what happened before it began
 
     def wait(self, timeout: float) -> bool:
         """Wait until something changed or `timeout` seconds are over; say whether something changed.
@@ -93,6 +104,11 @@ class Wakeup:
         rung = self._rung.wait(timeout)
         self._rung.clear()
         return rung
+
+    def changes(self) -> Changes | None:
+        """Take what was announced since the last call; None where that may not be all of it."""
+        found = self._notes.take()
+        return found if self.reason is None else None
 
     def ring(self) -> None:
         """End the present or next wait; safe from any thread and from signal handlers' callers."""
@@ -110,15 +126,51 @@ class Wakeup:
         return observer is not None and observer.is_alive() and all(e.is_alive() for e in observer.emitters)
 
 
-class _Ringer(FileSystemEventHandler):
-    """Sets the event for changes that mean new points, new runs or receipts."""
+class _Notes:
+    """What the observer's thread hands to the main thread."""
 
-    def __init__(self, rung: threading.Event) -> None:
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._paths: set[Path] = set()
+        self._anew = False
+        self._whole = False
+
+    def add(self, path: str, *, anew: bool) -> None:
+        with self._lock:
+            self._anew |= anew
+            if len(self._paths) < _MOST_PATHS:
+                self._paths.add(Path(path))
+            else:
+                self._whole = False
+
+    def lose(self) -> None:
+        with self._lock:
+            self._whole = False
+
+    def take(self) -> Changes | None:
+        with self._lock:
+            found = Changes(frozenset(self._paths), self._anew) if self._whole else None
+            self._paths.clear()
+            self._anew, self._whole = False, True
+        return found
+
+
+class _Ringer(FileSystemEventHandler):
+    """Notes changes that mean new points, new runs or receipts, and sets the event for them."""
+
+    def __init__(self, rung: threading.Event, notes: _Notes) -> None:
         self._rung = rung
+        self._notes = notes
 
     def on_any_event(self, event: FileSystemEvent) -> None:
-        if isinstance(event, _OF_FOLDERS) or matters(str(event.dest_path or event.src_path)):
-            self._rung.set()
+        path = str(event.dest_path or event.src_path)
+        if isinstance(event, _OF_FOLDERS):
+            self._notes.add(path, anew=True)
+        elif matters(path):
+            self._notes.add(path, anew=isinstance(event, _ANEW))
+        else:
+            return
+        self._rung.set()
 
 
 def matters(path: str) -> bool:

@@ -17,6 +17,7 @@ from notifier.base import Notifier
 from notifier.message import Message
 from notifier.route import channels_for
 from rules.gate import Ending
+from sentinel.attention import Changes
 from sentinel.clock import Clock
 from sentinel.config import Settings
 from sentinel.engine import Engine
@@ -96,14 +97,18 @@ class Watcher:
             self.close()
             raise
 
-    def tick(self) -> bool:
-        """Do everything that is due, or try to remember again; returns whether there were new points."""
+    def tick(self, changes: Changes | None = None) -> bool:
+        """Do everything that is due, or try to remember again; returns whether there were new points.
+
+        Args:
+            changes: as for `Engine.tick`.
+        """
         now = self._clock.monotonic()
         if self.lost and now < self._retry_at:
             return False
         try:
             engine = self._engine or self._take_up()
-            grew = engine.tick()
+            grew = engine.tick(changes)
             if self.lost:
                 self._say_found()
         except StateError as error:
