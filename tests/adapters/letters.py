@@ -53,7 +53,7 @@ class Script:
         now = time.time()
         present = {"if_attempt": self.trainer()["attempt"], "issued_at": now, "expires_at": now + 60}
         write_letter(self.control, Letter(id=self.sent, **{**present, **fields}))
-        os.kill(os.getpid(), signal.SIGUSR2)
+        os.kill(self.trainer()["pid"], signal.SIGUSR2)
 
     def receipt(self, number: int) -> Receipt | None:
         return read_receipt(self.control, number)
