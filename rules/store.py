@@ -170,17 +170,12 @@ class Derived(Series):
         """Make the point that has been waiting for its tick to close."""
         self._queued = False
         inputs = self._inputs
-        driver = inputs[0]
-        step, wall, tick = driver.step, driver.wall, driver.tick
-        for series in inputs:
-            if series.wall > wall:
-                wall = series.wall
-            if series.tick > tick:
-                tick = series.tick
-            if self._same_step and series.step != step:
-                return
+        step = inputs[0].step
+        if self._same_step and any(series.step != step for series in inputs):
+            return
         self._waiting = self._all
-        self.tick = tick
+        self.tick = max([series.tick for series in inputs])
+        wall = max([series.wall for series in inputs])
         self.take(step, wall, self._value(wall))
 
     def _make(self, step: int, wall: float, value: float) -> None:  # noqa: ARG002  # the shape of every push
