@@ -27,6 +27,8 @@ from rules.source import Document, Problem, RuleErrors, nearest, parse
 from sentinel.actuator import Patience
 from sentinel.errors import ConfigError
 from sentinel.policy import Book
+from sentinel.restarts import Budget, Occasion, RestartPolicy
+from sentinel.resume import STYLE, ResumeTemplate, parse_style
 
 DEFAULT_INCLUDE = ("pack:generic", "pack:td3")
 """What is watched for where no file says otherwise."""
@@ -59,12 +61,64 @@ class RunTable(_Table):
     match: tuple[str, ...] = ("*",)
 
 
+def _budget(text: str) -> Budget:
+    count, time = Budget.split(text)
+    return Budget(count, float(str(_seconds(time))))
+
+
+def _of_budget(text: str) -> str:
+    _budget(text)
+    return text
+
+
+class RestartTable(_Table):
+    """[trainer.restart]: whether a job that `sentinel run -- CMD` started is started again."""
+
+    on: Occasion = RestartPolicy().on
+    max: Annotated[int, Field(ge=0, description="restarts of one job")] = RestartPolicy().max
+    backoff: Seconds = RestartPolicy().backoff
+    factor: Annotated[float, Field(ge=1, description="each further one in a row waits so much longer")] = (
+        RestartPolicy().factor
+    )
+    limit: Seconds = RestartPolicy().limit
+    budget: Annotated[str, AfterValidator(_of_budget), Field(examples=["5 in 1h"])] = "5 in 1h"
+    hang_after: Seconds = RestartPolicy().hang_after
+
+
+class ParameterTable(_Table):
+    """[trainer.parameters]: the first value of a parameter that a remedy may change, and its bounds."""
+
+    value: float | int | bool | str
+    low: float | None = None
+    high: float | None = None
+
+
+def _parameter(value: object) -> object:
+    return value if isinstance(value, dict) else {"value": value}
+
+
+def _readable(text: str) -> str:
+    ResumeTemplate.parse(text)
+    return text
+
+
+def _style(text: str) -> str:
+    parse_style(text)
+    return text
+
+
 class TrainerTable(_Table):
-    """[trainer]: how long to wait for it."""
+    """[trainer]: how long to wait for it, and how it is started again."""
 
     ack_timeout: Seconds = Patience().ack
     work_timeout: Seconds = Patience().work
     grace: Seconds = Patience().grace
+    restart: RestartTable = RestartTable()
+    resume: Annotated[str, AfterValidator(_readable)] | None = None
+    override_style: Annotated[str, AfterValidator(_style)] = STYLE
+    parameters: dict[str, Annotated[ParameterTable, BeforeValidator(_parameter)]] = Field(
+        default_factory=dict
+    )
 
 
 def _web_address(value: SecretStr) -> SecretStr:
@@ -184,6 +238,18 @@ class Settings:
         """How long the trainer may take."""
         table = self.service.trainer
         return Patience(table.ack_timeout, table.work_timeout, table.grace)
+
+    @property
+    def restart(self) -> RestartPolicy:
+        """Whether a job that died is started again."""
+        table = self.service.trainer.restart
+        return RestartPolicy(**{**dict(table), "budget": _budget(table.budget)})
+
+    @property
+    def resume(self) -> ResumeTemplate | None:
+        """The command that goes on from a checkpoint."""
+        table = self.service.trainer
+        return None if table.resume is None else ResumeTemplate.parse(table.resume, table.override_style)
 
     @property
     def routes(self) -> tuple[Route, ...]:

@@ -92,7 +92,8 @@ class Dispatch:
         self._pending: dict[int, Pending] = {}
         open_states = [state.value for state in State if not state.settled]
         self._disarmed: set[int] = set()
-        rows = journal.rows("SELECT id, letter, state, request FROM commands WHERE run = ?", run)
+        mine = "SELECT id, letter, state, request FROM commands WHERE run = ? AND carrier = 'letter'"
+        rows = journal.rows(mine, run)
         for row in rows:
             if row["state"] in open_states:
                 letter = Letter.from_json(row["letter"])
@@ -123,9 +124,10 @@ class Dispatch:
         rung: int | None = None,
         thread: str | None = None,
         request: str | None = None,
+        carrier: str = "letter",
     ) -> None:
         """Record the intent; only inside a transaction. A checkpoint that is on its way already serves both
-        who asked.
+        who asked. What another carrier than the letter takes on is recorded here and carried out by that.
         """
         if verb == "checkpoint" and request is None and verb in self.in_flight:
             return
@@ -143,9 +145,11 @@ class Dispatch:
             reinit=tuple(reinit),
             trainer=self._trainer,
         )
-        self._pending[number] = intend(letter, self._clock.monotonic(), now)
+        if carrier == "letter":
+            self._pending[number] = intend(letter, self._clock.monotonic(), now)
         self._journal.add(
             "commands",
+            carrier=carrier,
             run=self._run,
             id=number,
             key=key,

@@ -16,11 +16,13 @@ from sentinel.config import Settings
 from sentinel.discover import Runs, scan
 from sentinel.gate_watch import GatePlan, LiveGates
 from sentinel.inbox import Request, pending, remove
+from sentinel.job import Job
 from sentinel.journal import Journal, to_json
 from sentinel.live_run import LiveRun, Tools
 from sentinel.mail import Mail
 from sentinel.process import myself
 from sentinel.story import notice
+from sentinel.supervise import Processes
 
 SCAN_EVERY = 1.0
 """Seconds between two walks through the log directory at the least; where changes are announced and none was,
@@ -48,6 +50,7 @@ class Engine:
         *,
         act: bool,
         gates: GatePlan | None = None,
+        processes: Processes | None = None,
         pulse: Callable[[], object] = int,
     ) -> None:
         self._pulse = pulse
@@ -57,7 +60,8 @@ class Engine:
         self._journal = journal
         self._mail = mail
         self._clock = clock
-        self._tools = Tools(settings, journal, mail, clock, act, gates)
+        self.job = Job(journal, mail, state, settings, processes or Processes(), clock, act=act)
+        self._tools = Tools(settings, journal, mail, clock, act, gates, self.job)
         self._runs: dict[str, LiveRun] = {}
         self._found = Runs()
         self._attention = Attention()
@@ -90,6 +94,9 @@ class Engine:
         grew = False
         with self._journal.transaction():
             self._find_runs(now, monotonic, changes)
+            self.job.look(now)
+            for name in self.job.runs:
+                self._attention.wake(name)
             for name in self._due(changes, monotonic):
                 self._pulse()
                 grew |= self._look(name, now, monotonic)
@@ -106,6 +113,7 @@ class Engine:
         for run in self._to_deliver:
             run.trainer.deliver()
         self._to_deliver.clear()
+        self.job.perform()
         self._mail.submit()
         if beat_due:
             self._beat(now, monotonic)

@@ -161,8 +161,8 @@ class LiveGates:
             return "the trainer has been asked to end already"
         if not self._act:
             return "would end the training (mode observe)"
-        if registration.unreachable:
-            return f"nobody can be asked to end it: {registration.unreachable}"
+        if trainer.unreachable:
+            return f"nobody can be asked to end it: {trainer.unreachable}"
         trainer.end(why, now)
         self.ended_it = True
         return "asked the trainer to end"

@@ -67,6 +67,16 @@ _MIGRATIONS = (
     ) STRICT;
     CREATE TABLE requests (name TEXT PRIMARY KEY, wall_time REAL NOT NULL, outcome TEXT NOT NULL) STRICT;
     """,
+    """
+    ALTER TABLE commands ADD COLUMN carrier TEXT NOT NULL DEFAULT 'letter';
+    CREATE TABLE lives (
+        id INTEGER PRIMARY KEY, job INTEGER NOT NULL, cause TEXT NOT NULL, state TEXT NOT NULL, command TEXT
+        NOT NULL, folder TEXT NOT NULL, due REAL NOT NULL DEFAULT 0, reason TEXT NOT NULL DEFAULT '', process
+        TEXT, began REAL, ended REAL, code INTEGER, furthest INTEGER, runs TEXT NOT NULL DEFAULT '[]', run
+        TEXT, checkpoint TEXT, step INTEGER, overrides TEXT NOT NULL DEFAULT '{}', request INTEGER, "after"
+        TEXT NOT NULL DEFAULT ''
+    ) STRICT;
+    """,
 )
 
 

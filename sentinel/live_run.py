@@ -23,6 +23,7 @@ from sentinel.config import Settings
 from sentinel.dispatch import Dispatch, Settled
 from sentinel.gate_watch import GatePlan, LiveGates
 from sentinel.gates import GatedJudge
+from sentinel.job import Job
 from sentinel.journal import Journal
 from sentinel.judge import Step
 from sentinel.mail import Mail
@@ -64,6 +65,7 @@ class Tools:
     clock: Clock
     act: bool
     gates: GatePlan | None = None
+    job: Job | None = None
 
 
 class LiveRun:
@@ -100,7 +102,7 @@ class LiveRun:
         self._tail = RunTail(folder, rows.cursors())
         self._attempts = Attempts(self._judge, self._tail, rewinds, rows.probes())
         dispatch = Dispatch(name, folder, tools.journal, tools.settings.patience, tools.clock, act=tools.act)
-        self.trainer = TrainerLink(name, folder, self._judge, dispatch, act=tools.act)
+        self.trainer = TrainerLink(name, folder, self._judge, dispatch, tools.job, act=tools.act)
         self.trainer.hear_of_attempts(self._attempts)
         self.gates: LiveGates | None = None
         if tools.gates is not None:
@@ -139,6 +141,8 @@ class LiveRun:
         if chunks:
             self._last_growth, self._flushed = monotonic, False
             self._last_wall = max((c.samples[-1][2] for c in chunks if c.samples), default=self._last_wall)
+            if self._tools.job is not None:
+                self._tools.job.saw(self.name, files, self._judge.watch.run_step, self._last_wall)
             self._wake_up()
         elif not self._flushed and monotonic - self._last_growth >= QUIET_SECONDS:
             self._flushed = True

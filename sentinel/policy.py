@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 from rules.alert import Alert, AlertState
@@ -17,6 +17,7 @@ from rules.schema import InhibitSpec, LadderSpec, LimitsSpec, RemedySpec, RungSp
 from rules.verdict import Condition, Mark
 from rules.watch import Observation
 from sentinel.checkpoints import Checkpoint, newest_good
+from sentinel.resume import resolve
 
 Setting: TypeAlias = float | int | bool | str
 
@@ -56,11 +57,20 @@ class Climb:
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """What the trainer said of itself: which parameters and verbs a command may name."""
+    """What the trainer said of itself: which parameters and verbs a command may name.
+
+    Attributes:
+        values: parameters and their present values. reinit: parts that can be given fresh weights.
+        verbs: what it can be asked for.
+        open: an absolute value may be given to any parameter (it becomes a part of a resume command).
+        bounds: (low, high) by parameter, where the sentinel has to see to them; a None is no bound.
+    """
 
     values: Mapping[str, Setting]
     reinit: frozenset[str]
     verbs: frozenset[str]
+    open: bool = False
+    bounds: Mapping[str, tuple[float | None, float | None]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -427,11 +437,18 @@ def _choose_try(
 def _cannot(candidate: TrySpec, declared: Declared | None) -> str:
     if declared is None:
         return ""
-    unknown = sorted(set(candidate.set) - set(declared.values))
+    unknown = sorted(set(candidate.set) - set(declared.values)) if not declared.open else []
     unknown += sorted(set(candidate.reinit) - declared.reinit)
     if unknown:
         return f"names {', '.join(unknown)}, which the trainer has not declared"
-    changes = any(_differs(declared.values[name], value) for name, value in candidate.set.items())
+    if declared.open:
+        found = resolve(candidate.set, declared.values, declared.bounds)
+        if isinstance(found, str):
+            return f"cannot be carried out: {found}"
+    changes = any(
+        name not in declared.values or _differs(declared.values[name], value)
+        for name, value in candidate.set.items()
+    )
     return "" if changes or candidate.reinit else "would change nothing"
 
 

@@ -10,10 +10,9 @@ from pathlib import Path
 
 from notifier.base import Notifier, Permanent
 from notifier.console import ConsoleNotifier
-from notifier.message import Message
 from notifier.slack import SlackNotifier
 from rules.gate import Ending
-from sentinel.clock import Clock
+from sentinel.clock import AwakeClock, Clock
 from sentinel.config import Settings, SlackTable
 from sentinel.errors import StateError
 from sentinel.gate_watch import final_code
@@ -22,8 +21,7 @@ from sentinel.lock import StateLock
 from sentinel.reload import read_again
 from sentinel.state import state_folder
 from sentinel.stopping import Stop
-from sentinel.story import notice
-from sentinel.supervise import Child
+from sentinel.supervise import Forwarding, check_command
 from sentinel.systemd import own
 from sentinel.wakeup import Wakeup
 from sentinel.watcher import Plan, Watcher
@@ -48,7 +46,7 @@ def serve(
     *,
     state: Path | None,
     child: Sequence[str],
-    clock: Clock,
+    clock: AwakeClock,
     reload: Callable[[], Plan] | None = None,
 ) -> int:
     """Watch every run below `logdir`.
@@ -69,6 +67,8 @@ def serve(
             that is told, and decisions wait until it can.
         ConfigError: the child cannot be started.
     """
+    if child:
+        check_command(child)
     folder = state_folder(logdir, state)
     lock = StateLock(folder)
     wakeup = Wakeup(logdir)
@@ -84,10 +84,13 @@ def serve(
     print(_greeting(plan, logdir, folder, reason=wakeup.reason), file=sys.stderr, flush=True)
     try:
         if child:
-            with Child(child, wake=wakeup.ring) as job:
+            with Forwarding(watcher.processes, wakeup.ring) as signals:
+                said = watcher.begin(child, Path.cwd())
+                if said:
+                    print(f"sentinel: {said}", file=sys.stderr, flush=True)
                 signs.ready()
-                look = partial(_look, watcher, signs, wakeup)
-                code = _supervise(job, watcher, look, wakeup, clock, gated=plan.gates is not None)
+                look = partial(_look_or_reload, watcher, signs, wakeup, clock, signals, reload)
+                code = _supervise(watcher, signals, look, wakeup, clock, gated=plan.gates is not None)
         else:
             with Stop(wakeup.ring) as stop:
                 signs.ready()
@@ -107,6 +110,7 @@ def serve(
 
 
 def _look(watcher: Watcher, signs: LifeSigns, wakeup: Wakeup) -> None:
+    watcher.processes.reap()
     watcher.tick(wakeup.changes())
     signs.look(watcher)
 
@@ -116,7 +120,7 @@ def _look_or_reload(
     signs: LifeSigns,
     wakeup: Wakeup,
     clock: Clock,
-    stop: Stop,
+    stop: Stop | Forwarding,
     reload: Callable[[], Plan] | None,
 ) -> None:
     """Put other rules into force where that was asked for, then look."""
@@ -125,12 +129,14 @@ def _look_or_reload(
     _look(watcher, signs, wakeup)
 
 
-def _until(look: Callable[[], object], wakeup: Wakeup, clock: Clock, ended: Callable[[], int | None]) -> int:
+def _until(
+    look: Callable[[], object], wakeup: Wakeup, clock: AwakeClock, ended: Callable[[], int | None]
+) -> int:
     while (code := ended()) is None:
         began = clock.monotonic()
         look()
         wakeup.retry()
-        wakeup.wait(TICK_EVERY)
+        clock.wait(wakeup.wait, TICK_EVERY)
         left = LEAST_BETWEEN - (clock.monotonic() - began)
         if left > 0:
             clock.rest(left)
@@ -138,21 +144,25 @@ def _until(look: Callable[[], object], wakeup: Wakeup, clock: Clock, ended: Call
 
 
 def _supervise(
-    job: Child,
     watcher: Watcher,
+    signals: Forwarding,
     look: Callable[[], object],
     wakeup: Wakeup,
-    clock: Clock,
+    clock: AwakeClock,
     *,
     gated: bool,
 ) -> int:
     """Watch a job to its end, and return its exit code, or what its gates make of it."""
-    code = _until(look, wakeup, clock, job.poll)
-    if code and job.asked_to_stop is None:
-        watcher.tell(_failure(job, code, clock.wall()))
+
+    def ended() -> int | None:
+        signals.poll()
+        return watcher.job_code
+
+    code = _until(look, wakeup, clock, ended)
     _after(watcher, wakeup, clock)
     if gated:
-        ending: Ending = "terminated" if job.asked_to_stop else "died" if code else "finished"
+        asked = watcher.processes.asked_to_stop is not None
+        ending: Ending = "terminated" if asked else "died" if code else "finished"
         try:
             code = final_code(code, watcher.close_gates(ending))
         except StateError as error:
@@ -161,24 +171,6 @@ def _supervise(
     watcher.drain(DRAIN)
     watcher.tick()
     return code
-
-
-def _failure(job: Child, code: int, wall: float) -> Message:
-    how = f"by {signal.Signals(code - 128).name}" if _is_signal(code - 128) else f"with exit code {code}"
-    return notice(
-        "",
-        "job",
-        "critical",
-        f"the job ended {how}",
-        f"{' '.join(job.command)} (pid {job.pid}) ended {how}; nobody had asked it to through the sentinel",
-        wall,
-        "Read the end of its output (SIGKILL: look for the kernel's out-of-memory killer); resume from the "
-        "last good checkpoint.",
-    )
-
-
-def _is_signal(number: int) -> bool:
-    return number in {int(known) for known in signal.Signals}
 
 
 def _after(watcher: Watcher, wakeup: Wakeup, clock: Clock) -> None:

@@ -1,82 +1,120 @@
-"""`sentinel run -- CMD`: start the training, pass signals on, and end with its exit code.
+"""`sentinel run -- CMD`: the processes that the sentinel has started, and the signals meant for them.
 
-The child keeps our terminal, our standard streams (no pipe that could fill up and stop it) and our process
-group. It is not tied to our life: if the sentinel is killed, training goes on. Nothing here waits, the
-engine's tick calls `poll()`.
+A child keeps our terminal, our standard streams (no pipe that could fill up and stop it) and our process
+group, so the terminal treats both as one: Ctrl-C and Ctrl-Z reach each of them once, from the kernel. It is
+not tied to our life: if the sentinel is killed, training goes on. Nothing here waits and nothing here
+decides; what is to be started, ended or started again is `sentinel.job`'s.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Self
 
+from sentinel import launch
 from sentinel.errors import ConfigError
+from sentinel.members import MARK, members
+from sentinel.process import Process, liveness, send
 
 FORWARDED = (signal.SIGINT, signal.SIGTERM)
+HANDLED = (*FORWARDED, signal.SIGHUP)
 
 
-class Child:
-    """The supervised command.
+class Processes:
+    """Children of this process, and the one that is the job now.
 
-    Used as a context manager it takes over SIGINT and SIGTERM: they are queued by the handler and passed on
-    by the next `poll()`, and this process ends when the child has ended.
-
-    Args:
-        command: program and arguments, never a shell line.
-        folder: working directory of the child; None for ours.
-        environment: variables of the child; None for ours.
-        wake: called by the signal handler, so that a waiting tick comes round at once; an Event's `set` will
-        do.
-
-    Raises:
-        ConfigError: the program cannot be started.
+    Attributes:
+        current: the job's main process; None while there is none. mark: what its whole family carries.
+        exits: exit codes of children that have ended, by pid. started: pids by the number of the life.
+        asked_to_stop: the signal by which a person or a scheduler asked the job to end.
     """
 
-    def __init__(
-        self,
-        command: Sequence[str],
-        *,
-        folder: Path | None = None,
-        environment: Mapping[str, str] | None = None,
-        wake: Callable[[], object] | None = None,
-    ) -> None:
-        if not command:
-            raise ConfigError("nothing to run: give the training command after `--`")
-        self.command = tuple(command)
+    def __init__(self) -> None:
+        self.current: Process | None = None
+        self.mark = ""
+        self.exits: dict[int, int] = {}
+        self.started: dict[int, int] = {}
+        self.asked_to_stop: signal.Signals | None = None
+        self._children: dict[int, subprocess.Popen[bytes]] = {}
+
+    def start(self, command: Sequence[str], *, claim: Path, mark: str, folder: Path) -> int:
+        """Start a command behind its claim (see `sentinel.launch`), and return its pid.
+
+        Raises:
+            OSError: no process could be made.
+        """
+        claim.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        launcher = [sys.executable, "-I", "-S", launch.__file__, str(claim.absolute()), *command]
+        child = subprocess.Popen(launcher, cwd=folder, env={**os.environ, MARK: mark})
+        self._children[child.pid] = child
+        return child.pid
+
+    def reap(self) -> None:
+        """Take note of children that have ended. Never waits."""
+        for pid, child in list(self._children.items()):
+            status = child.poll()
+            if status is not None:
+                self.exits[pid] = exit_code(status)
+                del self._children[pid]
+
+    def lives(self, process: Process) -> bool:
+        """Whether a process of the job goes on; one whose exit code is known does not."""
+        return process.pid not in self.exits and not liveness(process).ended
+
+    def pass_on(self, signum: signal.Signals) -> None:
+        """Hand a signal to the job, unless it has had it from the terminal; with its main process gone, to
+        what that has left behind.
+        """
+        process = self.current
+        if process is None:
+            return
+        self.reap()
+        if not self.lives(process):
+            for each in members(self.mark):
+                send(each, signum)
+        elif not (signum in (signal.SIGINT, signal.SIGHUP) and _terminal_tells(process, signum)):
+            send(process, signum)
+
+
+class Forwarding:
+    """While used as a context manager: the signals to this process are the job's.
+
+    A handler only notes the signal and wakes the loop; `poll` passes it on. A SIGHUP asks for the rules to be
+    read anew, as without a child; that of a terminal which was closed is an end. Where SIGHUP is ignored
+    (nohup) it stays so.
+    """
+
+    def __init__(self, processes: Processes, wake: Callable[[], object]) -> None:
+        self._processes = processes
         self._wake = wake
         self._queued: list[signal.Signals] = []
         self._before: dict[signal.Signals, signal._HANDLER] = {}
-        self.asked_to_stop: signal.Signals | None = None
-        try:
-            self._popen = subprocess.Popen(self.command, cwd=folder, env=environment)
-        except OSError as error:
-            where = f" in {folder}" if folder is not None else ""
-            raise ConfigError(
-                f"cannot start {self.command[0]!r}{where}: {error.strerror}; nothing is being trained"
-            ) from error
+        self._had_terminal = _terminal_group() is not None
+        self._reload = False
 
-    @property
-    def pid(self) -> int:
-        """The child's process id."""
-        return self._popen.pid
-
-    def poll(self) -> int | None:
-        """Pass queued signals on; return the exit code once the child has ended, else None. Never waits."""
+    def poll(self) -> None:
+        """Pass on what has come, and take note of what has ended. Never waits."""
         while self._queued:
-            signum = self._queued.pop(0)
-            if not (signum is signal.SIGINT and _terminal_tells_it()):
-                self._popen.send_signal(signum)  # reaps first, so the pid is still the child's own
-        status = self._popen.poll()
-        return None if status is None else exit_code(status)
+            self._processes.pass_on(self._queued.pop(0))
+        self._processes.reap()
+
+    def take_reload(self) -> bool:
+        """Say once that the rules are to be read anew."""
+        asked, self._reload = self._reload, False
+        return asked
 
     def __enter__(self) -> Self:
-        for signum in FORWARDED:
-            self._before[signum] = signal.signal(signum, self._queue)
+        for signum in HANDLED:
+            if signum is signal.SIGHUP and signal.getsignal(signum) is signal.SIG_IGN:
+                continue
+            self._before[signum] = signal.signal(signum, self._note)
         return self
 
     def __exit__(
@@ -86,11 +124,25 @@ class Child:
             signal.signal(signum, handler)
         self._before.clear()
 
-    def _queue(self, signum: int, _frame: FrameType | None) -> None:
-        self.asked_to_stop = signal.Signals(signum)
-        self._queued.append(self.asked_to_stop)
-        if self._wake is not None:
-            self._wake()
+    def _note(self, signum: int, _frame: FrameType | None) -> None:
+        if signum == signal.SIGHUP and not (self._had_terminal and _terminal_group() is None):
+            self._reload = True
+        else:
+            self._processes.asked_to_stop = signal.Signals(signum)
+            self._queued.append(signal.Signals(signum))
+        self._wake()
+
+
+def check_command(command: Sequence[str]) -> None:
+    """See to it that a command can be started at all, before anything is.
+
+    Raises:
+        ConfigError: its program is not there or may not be run.
+    """
+    if shutil.which(command[0]) is None:
+        there = Path(command[0]).exists()
+        why = "it is no program that you may run" if there else "no such file on the PATH"
+        raise ConfigError(f"cannot start {command[0]!r}: {why}; nothing is being trained")
 
 
 def exit_code(status: int) -> int:
@@ -98,19 +150,29 @@ def exit_code(status: int) -> int:
     return 128 - status if status < 0 else status
 
 
-def _terminal_tells_it() -> bool:
-    """Whether Ctrl-C reaches the child anyway: the terminal signals its whole foreground group.
+def _terminal_tells(process: Process, signum: signal.Signals) -> bool:
+    """Whether a signal of the terminal reaches the job anyway: it signals its whole foreground group, and
+    when it is closed also ours.
 
     Passed on as well it would count twice, and many jobs take a second one for "at once, without a
     checkpoint".
     """
     try:
+        same = os.getpgid(process.pid) == os.getpgrp()
+    except OSError:
+        return False
+    return same and (signum is signal.SIGHUP or _terminal_group() == os.getpgrp())
+
+
+def _terminal_group() -> int | None:
+    """The foreground process group of our terminal; None where we have none."""
+    try:
         terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError:
-        return False
+        return None
     try:
-        return os.tcgetpgrp(terminal) == os.getpgrp()
+        return os.tcgetpgrp(terminal)
     except OSError:
-        return False
+        return None
     finally:
         os.close(terminal)

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from sentinel.attempts import Attempts
-from sentinel.checkpoints import Checkpoint
+from sentinel.checkpoints import Catalogue, Checkpoint
 from sentinel.control import announced
 from sentinel.dispatch import Dispatch, Settled
+from sentinel.job import Job
 from sentinel.judge import Judge, Step
 from sentinel.policy import Action
 from sentinel.registration import Registration
@@ -28,13 +29,18 @@ class TrainerLink:
         registration: what it has said of itself.
     """
 
-    def __init__(self, run: str, folder: Path, judge: Judge, dispatch: Dispatch, *, act: bool) -> None:
+    def __init__(
+        self, run: str, folder: Path, judge: Judge, dispatch: Dispatch, job: Job | None = None, *, act: bool
+    ) -> None:
         """Take up the commands that have no outcome yet.
 
         Args:
             run: its name. folder: its folder. judge: is told of whatever the ladders need to know.
-            dispatch: holds its commands. act: whether what rules ask for is sent at all.
+            dispatch: holds its commands. job: what we supervise, and so can end and resume; None for nothing.
+            act: whether what rules ask for is sent at all.
         """
+        self._job = job
+        self._own_catalogue = Catalogue(folder / "checkpoints").list
         self._run = run
         self._judge = judge
         self._dispatch = dispatch
@@ -54,21 +60,41 @@ class TrainerLink:
             self.hear_of_attempts(attempts)
             self._judge.declared = self.registration.declared
             self._judge.catalogue = self.registration.catalogue
+        if self._job is not None:
+            self._job.meet(self._run, self.registration, self.checkpoints, self._end_by_letter)
+            if self._job.trains(self._run):
+                self._judge.unreachable = self.unreachable if self._act else ""
+                self._judge.declared = self._job.declared(self._run, self.registration.declared)
+                self._judge.catalogue = self.checkpoints
         return fresh
+
+    @property
+    def unreachable(self) -> str:
+        """Why nothing can be asked of who trains this run, in words; empty where something can."""
+        if self._job is not None and self._job.trains(self._run):
+            return ""
+        return self.registration.unreachable
+
+    def checkpoints(self) -> Sequence[Checkpoint]:
+        """List the run's checkpoints."""
+        return (self.registration.catalogue or self._own_catalogue)()
 
     def hear_of_attempts(self, attempts: Attempts) -> None:
         """Take the trainer's word for the attempts that its files tell of."""
         for wall, step in announced(self.registration.control):
             attempts.announce(wall, step)
+        for wall, step in self._job.starts(self._run) if self._job is not None else ():
+            attempts.announce(wall, step)
 
     @property
     def awaits(self) -> bool:
         """Whether a command has no outcome yet."""
-        return bool(self._dispatch.in_flight)
+        return bool(self._in_flight())
 
     def follow(self, attempts: Attempts, now: float) -> list[Settled]:
         """Take every command one step further; returns those with something to tell."""
-        told = self._dispatch.follow(self.registration, now)
+        told = [each for each in self._dispatch.follow(self.registration, now) if not self._resumes(each)]
+        told += self._job.settled(self._run) if self._job is not None else []
         for settled in told:
             row = settled.row
             if not settled.final or row["verb"] != "rollback":
@@ -80,8 +106,24 @@ class TrainerLink:
                 alert = self._judge.watch.alerts.get(row["key"])
                 if alert is not None and alert.last is not None:
                     self._judge.refused(row["key"], row["rung"], alert.last)
-        self._judge.ledger.in_flight = self._dispatch.in_flight
+        self._judge.ledger.in_flight = self._in_flight()
         return told
+
+    def _resumes(self, settled: Settled) -> bool:
+        """Take over a rollback that the trainer cannot do, where the job can be ended and resumed instead."""
+        row = settled.row
+        cannot = row["state"] == "refused" and str(row["reason"]).startswith("cannot")
+        if not cannot or row["verb"] != "rollback" or self._job is None:
+            return False
+        return self._job.take_over(self._run, row)
+
+    def _in_flight(self) -> set[str]:
+        carried = self._job.in_flight(self._run) if self._job is not None else set()
+        return self._dispatch.in_flight | carried
+
+    def _carrier(self, verb: str) -> str:
+        """Who carries a command out: the trainer, by letter, or we."""
+        return "job" if self._job is not None and self._job.carries(self._run, verb) else "letter"
 
     def ask(self, step: Step, action: Action, thread: str, now: float) -> None:
         """Ask for what a rung asks for."""
@@ -98,8 +140,9 @@ class TrainerLink:
             key=step.observation.key,
             rung=action.rung,
             thread=thread,
+            carrier=self._carrier(action.verb),
         )
-        self._judge.ledger.in_flight = self._dispatch.in_flight
+        self._judge.ledger.in_flight = self._in_flight()
 
     def command(
         self,
@@ -121,8 +164,9 @@ class TrainerLink:
                 which = f"no verified checkpoint {checkpoint}" if checkpoint else "no good checkpoint"
                 return f"{which} in {self._run}; nothing was asked"
             checkpoint, to_step = found.name, found.step
-        if self.registration.record is None:
-            return f"{self._run}: {self.registration.unreachable}; nothing was asked"
+        carrier = self._carrier(verb)
+        if self.registration.record is None and carrier == "letter":
+            return f"{self._run}: {self._no_way(verb)}; nothing was asked"
         self._dispatch.ask(
             verb,
             checkpoint=checkpoint,
@@ -134,11 +178,22 @@ class TrainerLink:
             attempt=self.registration.attempt,
             now=now,
             request=request,
+            carrier=carrier,
         )
         return ""
 
+    def _no_way(self, verb: str) -> str:
+        """Why nobody can be asked for a verb, in words."""
+        return self.unreachable or f"the trainer does not know the command {verb!r}"
+
     def end(self, why: str, now: float) -> None:
-        """Ask the trainer to end, because of no single alert."""
+        """Ask for the end of the training, because of no single alert."""
+        self._end(why, now, self._carrier("terminate"))
+
+    def _end_by_letter(self, why: str, now: float) -> None:
+        self._end(why, now, "letter")
+
+    def _end(self, why: str, now: float, carrier: str) -> None:
         self._dispatch.ask(
             "terminate",
             checkpoint=None,
@@ -149,8 +204,9 @@ class TrainerLink:
             asked_step=self._judge.watch.run_step,
             attempt=self.registration.attempt,
             now=now,
+            carrier=carrier,
         )
-        self._judge.ledger.in_flight = self._dispatch.in_flight
+        self._judge.ledger.in_flight = self._in_flight()
 
     def _wanted(self, name: str | None) -> Checkpoint | None:
         """The checkpoint a person named, however suspect, or the newest good one."""

@@ -8,7 +8,7 @@ as a new process would. New rules come into force the same way, with windows ref
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,7 @@ from sentinel.mail import Mail
 from sentinel.outbox import Outbox, Row
 from sentinel.state import JOURNAL
 from sentinel.story import notice
+from sentinel.supervise import Processes
 
 RETRY_EVERY = 2.0
 """Seconds between two attempts to remember again."""
@@ -52,6 +53,7 @@ class Watcher:
 
     Attributes:
         plan: what is in force.
+        processes: what this process has started.
         lost: why nothing can be remembered, and so nothing is decided; "" while all is well.
     """
 
@@ -78,6 +80,7 @@ class Watcher:
             StateError: the journal cannot be opened or written; nothing is watched.
         """
         self.plan = plan
+        self.processes = Processes()
         self.lost = ""
         self._logdir = logdir
         self._folder = folder
@@ -120,6 +123,29 @@ class Watcher:
     def sees(self) -> bool:
         """Whether the last tick was remembered and could read what it watches."""
         return not self.lost and self._engine is not None and self._engine.sees
+
+    def begin(self, command: Sequence[str], folder: Path) -> str:
+        """Wish for a job, once, before the first tick; what `Job.begin` returns and raises.
+
+        Raises:
+            StateError: that cannot be remembered, so nothing is started.
+        """
+        assert self._engine is not None and self._journal is not None, "called before the first tick"  # noqa: PT018
+        with self._journal.transaction():
+            said = self._engine.job.begin(command, folder)
+        self._engine.job.perform()
+        return said
+
+    @property
+    def job_code(self) -> int | None:
+        """Our exit code once the job is over; None while there is something to wait for.
+
+        Where nothing can be remembered nothing is started again, so the end of its process is the job's.
+        """
+        if not self.lost and self._engine is not None:
+            return self._engine.job.code
+        process = self.processes.current
+        return self.processes.exits.get(process.pid) if process is not None else None
 
     def tell(self, message: Message) -> None:
         """Tell people; past the journal where that cannot be written."""
@@ -181,6 +207,7 @@ class Watcher:
             self._clock,
             act=self.plan.act,
             gates=self.plan.gates,
+            processes=self.processes,
             pulse=self._pulse,
         )
         return self._engine

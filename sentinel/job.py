@@ -1,0 +1,664 @@
+"""The job that `sentinel run -- CMD` started: when its process ends, is ended, is started again or resumed.
+
+Only `terminate` and a restart that the user configured end a process, and nothing starts one but the command
+line and those two. Each step is a row before it is done, inside the tick's transaction (`look`); what follows
+from it leaves after the commit (`perform`). A sentinel that was killed between the two takes the step again:
+a signal may come twice, a start may not, which is what the claims of `sentinel.launch` are for.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from sentinel import job_words as words
+from sentinel.actuator import State
+from sentinel.checkpoints import Checkpoint
+from sentinel.clock import Clock
+from sentinel.config import Settings
+from sentinel.control import Letter
+from sentinel.dispatch import Settled
+from sentinel.ending import EndingOf, Phase, begin, step
+from sentinel.errors import ConfigError
+from sentinel.journal import Journal
+from sentinel.launch import claim
+from sentinel.lives import OPEN, After, LifeRow, Lives
+from sentinel.mail import Mail
+from sentinel.members import everyone, holders, identify, members
+from sentinel.policy import Declared
+from sentinel.process import Process, from_record, send
+from sentinel.registration import Registration
+from sentinel.restarts import Again, Life, after_failure
+from sentinel.resume import Setting, resolve
+from sentinel.supervise import Processes
+
+LOOK_AGAIN = 2.0
+"""Seconds between two looks at whose a run is."""
+
+UNKNOWN_CODE = 3
+"""Our exit code where the job's own cannot be known: it was not our child when it ended."""
+
+
+class Job:
+    """The newest job of one state folder, if there is one.
+
+    Attributes:
+        code: our exit code once the job is over; None while there is something to wait for.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        mail: Mail,
+        state: Path,
+        settings: Settings,
+        processes: Processes,
+        clock: Clock,
+        *,
+        act: bool,
+    ) -> None:
+        """Take up the job as the journal knows it."""
+        self._journal = journal
+        self._mail = mail
+        self._claims = state / "starts"
+        self._settings = settings
+        self._processes = processes
+        self._clock = clock
+        self._act = act
+        self._rows = Lives(journal)
+        self._ending: EndingOf | None = None
+        self._registrations: dict[str, Registration] = {}
+        self._catalogues: dict[str, Callable[[], Sequence[Checkpoint]]] = {}
+        self._settled: dict[str, list[Settled]] = {}
+        self._looked_at: dict[str, float] = {}
+        self._mine: set[int] = set()  # starts that were recorded by this object: no other process makes them
+        self._to_send: list[tuple[Process, signal.Signals]] = []
+        self._end_seen = False
+        self._lively = True
+        self._now = clock.wall()
+        self._sign = clock.monotonic()
+        self._beats: dict[str, int | None] = {}
+        self._enders: dict[str, Callable[[str, float], None]] = {}
+        self.lives: list[LifeRow] = []
+        self._reload()
+
+    # ── the command line's part ──
+
+    def begin(self, command: Sequence[str], folder: Path) -> str:
+        """Wish for a job; only inside a transaction. One that still goes on is taken up instead.
+
+        Returns:
+            What is to be said about that, in words; empty for a plain start.
+
+        Raises:
+            ConfigError: another command of this state still goes on.
+        """
+        for life in self.lives:
+            if life.state in OPEN:
+                if self.lives[0].command != tuple(command) or life.folder != folder:
+                    raise ConfigError(words.another(self.lives[0], life))
+                return words.taken_up(life)
+        if not self._token:
+            self._journal.put("meta", name="job/token", value=secrets.token_hex(8))
+            del self._token
+        job = self._rows.last_job() + 1
+        self._mine.add(self._rows.add(job, "start", "intended", command, folder, reason="the command line"))
+        self._reload()
+        return ""
+
+    @property
+    def code(self) -> int | None:
+        """Our exit code once the job is over."""
+        if not self.lives or any(life.state in OPEN for life in self.lives):
+            return None
+        ended = [life for life in self.lives if life.state == "ended"]
+        if not ended:
+            return UNKNOWN_CODE
+        code = ended[-1].code
+        return UNKNOWN_CODE if code is None else code
+
+    # ── what the runs ask ──
+
+    @property
+    def life(self) -> LifeRow | None:
+        """The process that trains, if one does."""
+        return next((life for life in reversed(self.lives) if life.state in ("running", "stopping")), None)
+
+    @property
+    def runs(self) -> list[str]:
+        """The runs that the job trains or has just trained, so that they are looked at in every tick."""
+        return sorted({run for life in self.lives for run in life.runs}) if self._lively else []
+
+    def trains(self, run: str) -> bool:
+        """Whether the job's present process trains this run."""
+        return self.life is not None and run in self.life.runs
+
+    def saw(self, run: str, files: Sequence[Path], run_step: int, last_wall: float | None) -> None:
+        """Take note of new points of a run; only inside a transaction."""
+        life = self.life
+        if life is None or life.began is None or last_wall is None or last_wall < life.began - 1:
+            return
+        if run not in life.runs:
+            if not self._owns(run, files, life):
+                return
+            self._rows.change(life.id, runs=(*life.runs, run))
+        self._sign = self._clock.monotonic()
+        if life.furthest is None or run_step > life.furthest:
+            self._rows.change(life.id, furthest=run_step)
+        self._reload()
+
+    def meet(
+        self,
+        run: str,
+        registration: Registration,
+        catalogue: Callable[[], Sequence[Checkpoint]],
+        end: Callable[[str, float], None],
+    ) -> None:
+        """Learn who trains a run, where its checkpoints are, and how its trainer is asked to end."""
+        self._registrations[run] = registration
+        self._catalogues[run] = catalogue
+        self._enders[run] = end
+        beat = registration.heartbeat_step()
+        if self.trains(run) and beat != self._beats.get(run):
+            self._beats[run], self._sign = beat, self._clock.monotonic()
+
+    def carries(self, run: str, verb: str) -> bool:
+        """Whether this verb is ours to carry out for a run, since its trainer cannot."""
+        if not self.trains(run):
+            return False
+        verbs = self._verbs(run)
+        if verb == "rollback":
+            return verb not in verbs and self._settings.resume is not None
+        return verb == "terminate" and verb not in verbs
+
+    def declared(self, run: str, own: Declared | None) -> Declared | None:
+        """What can be asked of a run that the job trains, beside what its trainer declared itself."""
+        life = self.life
+        if life is None or not self.trains(run):
+            return own
+        resume = self._settings.resume
+        verbs = set(own.verbs) if own is not None else set()
+        verbs.add("terminate")
+        # One process for several runs: a resume would take all of them back.
+        resumes = resume is not None and "rollback" not in verbs and len(life.runs) == 1
+        if not resumes:
+            return Declared(own.values if own else {}, own.reinit if own else frozenset(), frozenset(verbs))
+        return replace(self._resumable(life, own), verbs=frozenset({*verbs, "rollback"}))
+
+    def _resumable(self, life: LifeRow, own: Declared | None) -> Declared:
+        """What a resume command can change: the values in force, and any absolute one."""
+        resume = self._settings.resume
+        table = self._settings.service.trainer.parameters
+        values = {name: each.value for name, each in table.items()} | dict(own.values if own else {})
+        bounds = {name: (each.low, each.high) for name, each in table.items()}
+        takes = resume is not None and resume.takes_overrides
+        return Declared(
+            {**values, **life.overrides} if takes else {},
+            frozenset(),
+            frozenset(),
+            open=takes,
+            bounds=bounds,
+        )
+
+    def take_over(self, run: str, row: Mapping[str, Any]) -> bool:
+        """Carry out a rollback that the trainer cannot do; returns whether that can be done here."""
+        life = self.life
+        if life is None or life.state != "running" or self._settings.resume is None or life.runs != (run,):
+            return False
+        self._journal.change("UPDATE commands SET carrier = 'job' WHERE run = ? AND id = ?", run, row["id"])
+        self._note(
+            row, "intended", f"the trainer refused ({row['reason']}); it is ended and resumed", self._now
+        )
+        return True
+
+    def settled(self, run: str) -> list[Settled]:
+        """Take what has come of the commands that were carried out here."""
+        return self._settled.pop(run, [])
+
+    def in_flight(self, run: str) -> set[str]:
+        """The verbs that are under way here."""
+        return {row["verb"] for row in self._open_commands() if row["run"] == run}
+
+    def starts(self, run: str) -> list[tuple[float, int | None]]:
+        """When each further life began (wall time), and the step it was resumed at where one is known."""
+        found = []
+        for life in self.lives[1:]:
+            if life.began is not None and (run in life.runs or run == life.run or not life.runs):
+                found.append((life.began, life.step if life.run == run else None))
+        return found
+
+    # ── the tick ──
+
+    def look(self, now: float) -> None:
+        """Take the job one step further; only inside a transaction, before the runs are looked at."""
+        self._reload()
+        self._now = now
+        self._lively = bool(self._settled) or any(life.state in OPEN for life in self.lives)
+        if not self.lives or self.code is not None:
+            for row in self._open_commands():
+                self._settle(
+                    row, "done" if row["verb"] == "terminate" else "failed", "the job has ended", now
+                )
+            return
+        self._carry(now)
+        for life in list(self.lives):
+            match life.state:
+                case "due":
+                    self._wait(life, now)
+                case "intended":
+                    self._find_start(life, now)
+                case "running":
+                    self._look_at(life, now)
+                case "stopping":
+                    self._end(life, now)
+        self._reload()
+
+    def perform(self) -> None:
+        """Do what has been committed."""
+        for life in self.lives:
+            if life.state == "intended" and life.id in self._mine:
+                self._mine.discard(life.id)
+                self._start(life)
+        to_send, self._to_send = self._to_send, []
+        for process, signum in to_send:
+            send(process, signum)
+
+    # ── beginning ──
+
+    def _start(self, life: LifeRow) -> None:
+        mark = self._mark(life)
+        try:
+            pid = self._processes.start(life.command, claim=self._claim(life), mark=mark, folder=life.folder)
+        except OSError:
+            self._mine.add(life.id)  # no process could be made: tried again by the next tick
+            return
+        self._processes.started[life.id] = pid
+        self._processes.current, self._processes.mark = identify(pid), mark
+
+    def _find_start(self, life: LifeRow, now: float) -> None:
+        """Learn what became of a start that was meant."""
+        path = self._claim(life)
+        pid = self._processes.started.get(life.id)
+        found = _read_claim(path)
+        if found is None and life.id in self._mine:
+            return
+        if found is None and pid is not None:
+            if pid in self._processes.exits:
+                self._rows.change(life.id, state="ended", ended=now, code=self._processes.exits[pid])
+                self._finish_request(life, "failed", "the resume command could not be started", now)
+            return
+        if found is None:  # recorded by a sentinel that was killed before it could start it
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not claim(path, {"void": True}):
+                return  # started after all: the next look finds by whom
+            self._rows.change(life.id, state="void")
+            self._mine.add(
+                self._rows.add(
+                    life.job,
+                    life.cause,
+                    "intended",
+                    life.command,
+                    life.folder,
+                    reason=life.reason,
+                    overrides=life.overrides,
+                    run=life.run,
+                    checkpoint=life.checkpoint,
+                    step=life.step,
+                    request=life.request,
+                )
+            )
+            return
+        self._rows.change(life.id, state="running", process=found, began=now)
+        self._processes.current, self._processes.mark = found, self._mark(life)
+        self._end_seen, self._sign = False, self._clock.monotonic()
+        if life.request is not None:
+            self._finish_request(life, "done", "", now)
+        if life.cause != "start":
+            self._mail.post(words.started(life, found, now), now)
+
+    def _wait(self, life: LifeRow, now: float) -> None:
+        if self._processes.asked_to_stop is not None:
+            self._rows.change(life.id, state="void", reason="the end was asked for while it waited")
+        elif now >= life.due:
+            self._rows.change(life.id, state="intended")
+            self._mine.add(life.id)
+
+    # ── ending ──
+
+    def _look_at(self, life: LifeRow, now: float) -> None:
+        assert life.process is not None, "a life that runs has a process"
+        self._processes.current, self._processes.mark = life.process, self._mark(life)
+        if self._processes.lives(life.process):
+            self._end_seen = False
+            hung = self._clock.monotonic() - self._sign
+            policy = self._settings.restart
+            if self._ended_by_command(life, "done"):
+                self._stop(life, "end", "the trainer has ended as it was asked to", asked=True)
+            elif self._act and policy.on == "hang" and hung > policy.hang_after:
+                self._stop(life, "restart", f"no sign of progress for {policy.hang_after:g} s", asked=False)
+            return
+        if not self._end_seen:  # its last points are read first
+            self._end_seen = True
+            return
+        code = self._processes.exits.get(life.process.pid)
+        self._rows.change(life.id, code=code)
+        life = replace(life, code=code)
+        if self._ended_by_command(life):
+            self._stop(life, "end", "the end was asked for", asked=False)
+            self._end(self._row(life.id), now)
+        elif self._was_asked(life) or code == 0 or code is None or self._settings.restart.on == "never":
+            self._close(life, now)
+        else:
+            self._stop(life, "restart", words.how(code), asked=False)  # what it left behind is ended first
+            self._end(self._row(life.id), now)
+
+    def _was_asked(self, life: LifeRow) -> bool:
+        """Whether a person, a rule or the trainer itself meant this end."""
+        if self._processes.asked_to_stop is not None or self._ended_by_command(life):
+            return True
+        met = [self._registrations[run] for run in life.runs if run in self._registrations]
+        return any(trainer.finished and trainer.outcome != "failed" for trainer in met)
+
+    def _ended_by_command(self, life: LifeRow, *states: str) -> bool:
+        """Whether a `terminate` was asked for in this life; with `states`: and has come to one of them."""
+        found = [
+            row["state"]
+            for run in life.runs
+            for row in self._journal.rows(
+                "SELECT state FROM commands WHERE run = ? AND verb = 'terminate' AND asked >= ?",
+                run,
+                life.began,
+            )
+        ]
+        return any(state in states if states else state not in ("refused", "expired") for state in found)
+
+    def _stop(self, life: LifeRow, after: After, reason: str, *, asked: bool) -> None:
+        self._ending = begin(self._clock.monotonic(), asked=asked)
+        self._rows.change(life.id, state="stopping", after=after, reason=reason)
+
+    def _end(self, life: LifeRow, now: float) -> None:
+        process = life.process
+        assert process is not None, "a life that is being ended has a process"
+        if self._processes.asked_to_stop is not None and life.after != "end":
+            self._drop_next("the end of the job was asked for", now)
+            self._rows.change(life.id, after="end")
+            life = self._row(life.id)
+        left = members(self._mark(life))
+        if self._processes.lives(process) and all(each.pid != process.pid for each in left):
+            left.append(process)
+        asked = self._letters_open(life)
+        before = self._ending or begin(self._clock.monotonic(), asked=asked)
+        self._ending, signals = step(
+            before,
+            left=bool(left),
+            being_asked=asked,
+            now=self._clock.monotonic(),
+            grace=self._settings.patience.grace,
+            gentle=signal.SIGTERM,
+        )
+        self._to_send += [(each, signum) for each in left for signum in signals]
+        if signals:
+            self._note_commands(life, self._ending.phase, now)
+        if self._ending.phase is Phase.OUTLIVED:
+            self._ending = None
+            self._drop_next("its processes outlive SIGKILL", now)
+            self._rows.change(life.id, state="running", after="")
+            self._fail_commands(life, "a process outlives SIGKILL", now)
+        elif self._ending.phase is Phase.OVER:
+            self._processes.reap()
+            self._ending = None
+            known = self._processes.exits.get(process.pid)
+            self._close(replace(life, code=life.code if life.code is not None else known), now)
+
+    def _close(self, life: LifeRow, now: float) -> None:
+        """A life is over, and so is everything that belonged to it; say what follows."""
+        self._rows.change(life.id, state="ended", ended=now, code=life.code)
+        self._settle_ended(life, now)
+        self._reload()
+        self._end_seen = False
+        if life.after == "resume":
+            for each in self.lives:
+                if each.state == "waiting":
+                    self._rows.change(each.id, state="intended")
+                    self._mine.add(each.id)
+        elif life.after == "restart":
+            self._again(self._row(life.id), now)
+        elif self._processes.asked_to_stop is not None:
+            left = members(self._mark(life))  # the job is gone and its family was not told
+            self._to_send += [(process, self._processes.asked_to_stop) for process in left]
+        elif life.code is None and not self._was_asked(life):
+            self._mail.post(words.ended_unseen(life, now), now)
+        elif life.code and not self._was_asked(life):
+            self._mail.post(words.failed(life, now), now)
+        self._reload()
+
+    def _again(self, life: LifeRow, now: float) -> None:
+        self._mail.post(words.failed(life, now), now)
+        story = [each for each in self.lives if each.state == "ended" and each.began is not None]
+        lives = [Life(each.cause == "restart", each.began or 0.0, each.furthest) for each in story]
+        found = after_failure(lives, self._settings.restart, now)
+        if not isinstance(found, Again):
+            self._mail.post(words.given_up(story, found.reason, now), now)
+            return
+        command, run, target = self._way_back(life)
+        self._rows.add(
+            life.job,
+            "restart",
+            "due",
+            command,
+            life.folder,
+            reason=f"{life.reason}; {found.reason}",
+            due=now + found.delay,
+            overrides=life.overrides,
+            run=run,
+            checkpoint=target.name if target else None,
+            step=target.step if target else None,
+        )
+        self._mail.post(words.waits(life, found.reason, now), now)
+
+    def _way_back(self, life: LifeRow) -> tuple[Sequence[str], str | None, Checkpoint | None]:
+        """The command of a restart: from the newest whole checkpoint where a resume command is configured."""
+        resume = self._settings.resume
+        if resume is None or len(life.runs) != 1:
+            return self.lives[0].command, None, None
+        run = life.runs[0]
+        whole = [c for c in self._catalogues[run]() if c.verified] if run in self._catalogues else []
+        if not whole:
+            return self.lives[0].command, None, None
+        target = max(whole, key=lambda c: c.wall_time)
+        return self._render(run, target, life.overrides), run, target
+
+    def _render(self, run: str, target: Checkpoint, overrides: Mapping[str, Setting]) -> list[str]:
+        resume = self._settings.resume
+        assert resume is not None, "asked only where there is one"
+        folder = self._registrations[run].control.parent
+        return resume.render(
+            checkpoint=str(target.path.absolute()),
+            step=target.step,
+            run=str(folder.absolute()),
+            overrides=overrides,
+            command=self.lives[0].command,
+        )
+
+    # ── commands that are carried out here ──
+
+    def _carry(self, now: float) -> None:
+        for row in self._open_commands():
+            life = self.life
+            if row["state"] != "intended":
+                continue
+            if life is None:
+                self._settle(row, "failed", "the job has ended", now)
+            elif row["verb"] == "terminate":
+                self._note(row, "stopping", row["reason"], now)
+                self._drop_next("the end of the job was asked for", now)
+                self._stop(life, "end", row["reason"], asked=False)
+                self._reload()
+            elif life.state == "stopping":
+                self._settle(row, "failed", "the job is being ended", now)
+            else:
+                self._prepare(row, life, now)
+                self._reload()
+
+    def _prepare(self, row: Mapping[str, Any], life: LifeRow, now: float) -> None:
+        """Begin a rollback by a stop and a resume: the next life is recorded before this one is ended."""
+        run, letter = row["run"], Letter.from_json(row["letter"])
+        target = next(
+            (c for c in self._catalogues.get(run, list)() if c.name == letter.to_checkpoint and c.verified),
+            None,
+        )
+        declared = self._resumable(life, self._registrations[run].declared)
+        if target is None or self._settings.resume is None:
+            self._settle(row, "refused", f"checkpoint {letter.to_checkpoint} cannot be resumed from", now)
+            return
+        changed = resolve(letter.set, declared.values, declared.bounds)
+        if isinstance(changed, str):
+            self._settle(row, "refused", changed, now)
+            return
+        overrides = {**life.overrides, **changed}
+        self._rows.add(
+            life.job,
+            "resume",
+            "waiting",
+            self._render(run, target, overrides),
+            life.folder,
+            reason=letter.reason,
+            overrides=overrides,
+            run=run,
+            checkpoint=target.name,
+            step=target.step,
+            request=letter.id,
+        )
+        asked = self._ask_to_end(run, f"to go on from {target.name}", now)
+        self._note(row, "stopping", "the job is ended, to go on from the checkpoint", now)
+        self._stop(life, "resume", f"rollback to {target.name}", asked=asked)
+
+    def _ask_to_end(self, run: str, why: str, now: float) -> bool:
+        """Ask a trainer that listens to end in its own way; returns whether it was asked."""
+        end = self._enders.get(run)
+        if end is None or "terminate" not in self._verbs(run):
+            return False
+        end(why, now)
+        return True
+
+    def _open_commands(self) -> list[dict[str, Any]]:
+        settled = [state.value for state in State if state.settled]
+        rows = self._journal.rows("SELECT * FROM commands WHERE carrier = 'job' ORDER BY asked, id")
+        return [dict(row) for row in rows if row["state"] not in settled]
+
+    def _note(self, row: Mapping[str, Any], state: str, what: str, now: float) -> None:
+        run, number = row["run"], row["id"]
+        self._journal.change(
+            "UPDATE commands SET state = ?, updated = ? WHERE run = ? AND id = ?", state, now, run, number
+        )
+        self._journal.add("command_steps", run=run, id=number, wall_time=now, what=f"{state}: {what}")
+
+    def _settle(self, row: Mapping[str, Any], state: str, reason: str, now: float) -> None:
+        """Give a command its outcome; its run tells it in this same transaction."""
+        run, number = row["run"], row["id"]
+        self._note(row, state, reason, now)
+        if reason:
+            self._journal.change(
+                "UPDATE commands SET reason = ? WHERE run = ? AND id = ?", reason, run, number
+            )
+        found = self._journal.rows("SELECT * FROM commands WHERE run = ? AND id = ?", run, number)
+        self._settled.setdefault(run, []).append(Settled(dict(found[0]), final=True))
+
+    def _note_commands(self, life: LifeRow, phase: Phase, now: float) -> None:
+        """Say of the commands that end this life how far that is."""
+        for row in self._open_commands():
+            if row["run"] in life.runs and row["state"] != "intended":
+                sent = "SIGKILL sent" if phase is Phase.KILLING else "SIGCONT and SIGTERM sent"
+                self._note(row, phase.value, sent, now)
+
+    def _fail_commands(self, life: LifeRow, reason: str, now: float) -> None:
+        for row in self._open_commands():
+            if row["run"] in life.runs:
+                self._settle(row, "failed", reason, now)
+
+    def _finish_request(self, life: LifeRow, state: str, reason: str, now: float) -> None:
+        for row in self._open_commands():
+            if row["run"] == life.run and row["id"] == life.request:
+                self._settle(row, state, reason, now)
+
+    def _drop_next(self, reason: str, now: float) -> None:
+        """The life that was to follow is not wanted any more."""
+        for life in self.lives:
+            if life.state == "waiting":
+                self._rows.change(life.id, state="void", reason=reason)
+                self._finish_request(life, "failed", reason, now)
+
+    def _settle_ended(self, life: LifeRow, now: float) -> None:
+        """A life has ended: whoever asked for that has it."""
+        for row in self._open_commands():
+            if row["verb"] == "terminate" and row["run"] in life.runs:
+                self._settle(row, "done", "", now)
+
+    def _letters_open(self, life: LifeRow) -> bool:
+        """Whether a trainer has been asked to end by letter and that has no outcome yet."""
+        settled = [state.value for state in State if state.settled]
+        return any(
+            row["state"] not in settled
+            for run in life.runs
+            for row in self._journal.rows(
+                "SELECT state FROM commands WHERE run = ? AND verb = 'terminate' AND carrier = 'letter'", run
+            )
+        )
+
+    # ── who is who ──
+
+    def _owns(self, run: str, files: Sequence[Path], life: LifeRow) -> bool:
+        """Whether the job trains this run: its guard, or who has its files open, or at least nobody else."""
+        now = self._clock.monotonic()
+        if now - self._looked_at.get(run, float("-inf")) < LOOK_AGAIN:
+            return False
+        self._looked_at[run] = now
+        family = members(self._mark(life))
+        registration = self._registrations.get(run)
+        trainer = registration.process if registration is not None and not registration.finished else None
+        if trainer is not None:
+            return any((p.pid, p.start_time) == (trainer.pid, trainer.start_time) for p in family)
+        if holders(files, family):
+            return True
+        return not life.runs and not holders(files, everyone())
+
+    def _verbs(self, run: str) -> frozenset[str]:
+        registration = self._registrations.get(run)
+        if registration is None or registration.finished or registration.liveness.ended:
+            return frozenset()
+        declared = registration.declared
+        return declared.verbs if declared is not None else frozenset()
+
+    def _mark(self, life: LifeRow) -> str:
+        """What every process of this life carries among its variables."""
+        return f"{self._token}.{life.id}"
+
+    def _claim(self, life: LifeRow) -> Path:
+        return self._claims / f"{life.id:06d}.json"
+
+    def _row(self, number: int) -> LifeRow:
+        self._reload()
+        return next(life for life in self.lives if life.id == number)
+
+    def _reload(self) -> None:
+        self.lives = self._rows.of_job(self._rows.last_job())
+
+    @cached_property
+    def _token(self) -> str:
+        """Tells this state's jobs from those of others; made with the first job."""
+        rows = self._journal.rows("SELECT value FROM meta WHERE name = 'job/token'")
+        return str(rows[0]["value"]) if rows else ""
+
+
+def _read_claim(path: Path) -> Process | None:
+    """The process that made a claim; None where there is none, or it forbids the start."""
+    try:
+        return from_record(json.loads(path.read_bytes()))
+    except (OSError, ValueError):
+        return None

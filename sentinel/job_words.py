@@ -1,0 +1,83 @@
+"""What people are told of a supervised job: that it ended, is started again, resumed or given up. Pure."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+from collections.abc import Sequence
+
+from notifier.message import Message
+from sentinel.lives import LifeRow
+from sentinel.process import Process
+from sentinel.story import notice
+
+_LOOK = "Read the end of its output (SIGKILL: look for the kernel's out-of-memory killer)"
+
+
+def how(code: int | None) -> str:
+    """How a process ended: `by SIGKILL`, `with exit code 7`."""
+    if code is None:
+        return "with an exit code that nobody saw"
+    known = {int(each): each.name for each in signal.Signals}
+    return f"by {known[code - 128]}" if code - 128 in known else f"with exit code {code}"
+
+
+def failed(life: LifeRow, wall: float) -> Message:
+    """The job ended and nobody had asked for that; or it was ended because it hung."""
+    ended = how(life.code)
+    pid = life.process.pid if life.process is not None else 0
+    why = f" ({life.reason})" if life.after == "restart" and not life.reason.startswith(ended) else ""
+    who = f"{shlex.join(life.command)} (pid {pid})"
+    text = f"{who} ended {ended}{why}; nobody had asked it to through the sentinel"
+    advice = f"{_LOOK}; resume from the last good checkpoint."
+    return notice("", "job", "critical", f"the job ended {ended}", text, wall, advice)
+
+
+def ended_unseen(life: LifeRow, wall: float) -> Message:
+    """It ended and was not our child, so the kernel told somebody else how."""
+    text = (
+        f"{shlex.join(life.command)} ended while the sentinel that had started it was gone. Whether it was "
+        "finished or failed is not known, so it is not started again."
+    )
+    return notice(
+        "", "job", "critical", "the job ended unseen", text, wall, f"{_LOOK}; start it again by hand."
+    )
+
+
+def waits(life: LifeRow, reason: str, wall: float) -> Message:
+    """It will be started again."""
+    far = "without a logged step" if life.furthest is None else f"at run step {life.furthest}"
+    return notice(
+        "", "restart-due", "warning", "the job will be started again", f"It ended {far}. {reason}", wall
+    )
+
+
+def started(life: LifeRow, process: Process, wall: float) -> Message:
+    """A further life has begun."""
+    title = "the job was resumed" if life.cause == "resume" else "the job was started again"
+    text = f"{shlex.join(life.command)} (pid {process.pid}): {life.reason}"
+    return notice(life.run or "", "started", "warning", title, text, wall)
+
+
+def given_up(story: Sequence[LifeRow], reason: str, wall: float) -> Message:
+    """No restart any more: the report of all its lives."""
+    lines = [reason, *(f"{each.spoken}: {each.reason}" for each in story)]
+    advice = "Find out what it dies of; nothing is started any more until you do so."
+    return notice("", "given-up", "fatal", "the job is given up", "\n".join(lines), wall, advice)
+
+
+def taken_up(life: LifeRow) -> str:
+    """An earlier sentinel's job goes on, so none is started."""
+    who = f"pid {life.process.pid}" if life.process is not None else f"it is {life.state}"
+    return (
+        f"the job that an earlier sentinel started goes on ({who}); it is supervised, and not started again"
+    )
+
+
+def another(first: LifeRow, life: LifeRow) -> str:
+    """Another command is not started beside a job that goes on."""
+    who = f"pid {life.process.pid}" if life.process is not None else f"it is {life.state}"
+    return (
+        f"another job of this state still goes on: {shlex.join(first.command)} in {first.folder} ({who}); "
+        "nothing was started. End that one first, or give this one a log directory or a --state of its own."
+    )
