@@ -16,7 +16,7 @@ from typing import Any
 from transformers import TrainerCallback
 from transformers.integrations import TensorBoardCallback
 
-from sentinel.adapters import folder
+from sentinel.adapters import folder, rates
 from sentinel.guard import VERBS, Command, Guard, Parameter, Value
 
 
@@ -65,7 +65,7 @@ class SentinelCallback(TrainerCallback):
         values = {**saved.values, **command.set}
         was, rate = float(saved.values["learning_rate"]), float(values["learning_rate"])
         if was != rate:
-            _scale(parts["optimizer"], parts["lr_scheduler"], rate / was)
+            rates.scale([parts["optimizer"]], [parts["lr_scheduler"]], rate / was)
         args.max_grad_norm = values["max_grad_norm"]
         self._values = values
         for name, value in values.items():
@@ -164,13 +164,3 @@ class SentinelCallback(TrainerCallback):
 
 def _named(saved: folder.Saved) -> dict[str, Any]:
     return {"step": saved.step, "checkpoint": saved.path.name, "checkpoint_step": saved.step}
-
-
-def _scale(optimizer: Any, scheduler: Any, factor: float) -> None:
-    """Multiply the rate in force, and what the schedule will make of it."""
-    for group in optimizer.param_groups:
-        group["lr"] *= factor
-        if "initial_lr" in group:
-            group["initial_lr"] *= factor
-    if hasattr(scheduler, "base_lrs"):
-        scheduler.base_lrs = [rate * factor for rate in scheduler.base_lrs]
