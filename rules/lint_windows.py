@@ -5,27 +5,21 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from rules.axis_facts import RunFacts, SeriesFacts
 from rules.coverage import answers
 from rules.lint_found import Grade, Lint, Place, grade
 from rules.tree import (
-    Aligned,
-    Arithmetic,
     Call,
-    Choice,
-    Compare,
-    Logic,
     Missing,
-    Negative,
     Node,
-    Not,
     StepAny,
     Tag,
     children,
     walk,
+    with_children,
 )
 from rules.written import written
 
@@ -181,20 +175,7 @@ def _without(node: Node, gone: Collection[Node]) -> Node:
     """Return a tree with some of its parts Missing."""
     if node in gone:
         return Missing()
-    parts = [_without(child, gone) for child in children(node)]
-    match node:
-        case Call():
-            return replace(node, arguments=tuple(parts))
-        case Logic():
-            return replace(node, operands=tuple(parts))
-        case Arithmetic() | Compare():
-            return replace(node, left=parts[0], right=parts[1])
-        case Negative() | Not() | Aligned():
-            return replace(node, operand=parts[0])
-        case Choice():
-            return Choice(*parts)
-        case _:
-            return node
+    return with_children(node, [_without(child, gone) for child in children(node)])
 
 
 def _wait(missing: float, has: float, seconds: float) -> float:

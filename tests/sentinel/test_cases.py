@@ -16,25 +16,10 @@ from sentinel.judge import Judge, Step
 from sentinel.policy import Book
 from sentinel.scenarios import failures, load_scenario, load_tests, run_test
 from sentinel.tail import RunTail
+from tests.rules.test_scenario import RULE, TEST
 from tests.sentinel.event_files import T0, record, scalar
 
 FOLDER = Path(__file__).parents[1] / "scenarios"
-
-RULE = """
-[metrics]
-q = ["q"]
-[[rule]]
-name = "high"
-expr = "q > 50"
-summary = "q is {q:.1f}"
-[[rule]]
-name = "any_high"
-each = "{which}/loss"
-expr = "x > 50"
-severity = "critical"
-"""
-
-TEST = '[[test]]\nname = "t"\nseries = { q = "1 2 60 1 70 1" }\n[[test.expect]]\n'
 
 CASES = [
     (path, number, case.name)
