@@ -24,8 +24,8 @@ TAGS += tuple(f"rollout/{name}" for name in ("ep_rew_mean", "ep_len_mean", "fps"
 POINTS = 200
 """Points of each tag that a run has logged before: an hour ago, so it is over."""
 
-SETTLE = 8.0
-"""Seconds without a change in the sentinel's processor time after which it has taken everything up."""
+SETTLE = 8
+"""Seconds in a row without a burst of work after which the sentinel has taken everything up."""
 
 
 def write_runs(logdir: Path, runs: int) -> list[Path]:
@@ -54,14 +54,21 @@ def resident(pid: int) -> float:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-def settle(pid: int) -> None:
-    """Wait until the sentinel has read everything and come to rest."""
-    before, since = spent(pid), time.monotonic()
-    while time.monotonic() - since < SETTLE:
+def settle(process: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait until the sentinel has read everything, and what it takes is what it takes at rest.
+
+    Raises:
+        RuntimeError: it has ended.
+    """
+    before, last, calm = spent(process.pid), float("inf"), 0
+    while calm < SETTLE:
         time.sleep(1.0)
-        now = spent(pid)
-        if now - before > 0.3:
-            since, before = time.monotonic(), now
+        if process.poll() is not None:
+            raise RuntimeError(f"the sentinel ended with {process.returncode}: {log.read_text()[-2000:]}")
+        now = spent(process.pid)
+        took = now - before
+        calm = calm + 1 if took < 0.9 and took < 1.5 * last + 0.05 else 0
+        before, last = now, took
 
 
 def over(pid: int, seconds: float, files: list[Path], step: int) -> float:
@@ -86,7 +93,7 @@ def measure(runs: int, busy: int, seconds: float) -> str:
         with Path(folder, "log").open("wb") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log)
         try:
-            settle(process.pid)
+            settle(process, Path(folder, "log"))
             took, memory = spent(process.pid), resident(process.pid)
             idle = over(process.pid, seconds, [], 0)
             at_work = over(process.pid, seconds, files[:busy], POINTS)

@@ -7,7 +7,13 @@ the wall clock.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Protocol
+
+STANDSTILL = 5.0
+"""Seconds by which a wait may exceed what was meant, and the wall clock the time that has passed; what goes
+beyond is a machine that stood still, or a clock that was set.
+"""
 
 
 class Clock(Protocol):
@@ -37,3 +43,40 @@ class SystemClock:
     def rest(self, seconds: float) -> None:
         """Sleep."""
         time.sleep(seconds)
+
+
+class AwakeClock:
+    """A clock whose monotonic time stands still while the machine, or this process alone, did.
+
+    Deadlines count how long somebody had to answer. A suspended laptop, a frozen container or a SIGSTOP takes
+    that time from the trainer or from us, so a patience must not run out by it.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._asleep = 0.0
+
+    def wall(self) -> float:
+        """Return seconds since the epoch."""
+        return self._clock.wall()
+
+    def monotonic(self) -> float:
+        """Return seconds from an arbitrary origin, without those that were slept away."""
+        return self._clock.monotonic() - self._asleep
+
+    def rest(self, seconds: float) -> None:
+        """Sleep, as was meant."""
+        self._clock.rest(seconds)
+
+    def wait(self, waiting: Callable[[float], object], seconds: float) -> None:
+        """Wait on purpose, for at most `seconds`; a wait that took much longer was no wait but a standstill.
+
+        Args:
+            waiting: waits for the seconds it is given, or less.
+            seconds: for how long.
+        """
+        before = self._clock.monotonic()
+        waiting(seconds)
+        too_long = self._clock.monotonic() - before - seconds
+        if too_long > STANDSTILL:
+            self._asleep += too_long

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rules.gate import Ending
 from sentinel.attention import ROUND_SECONDS, Attention, Changes, stamp
-from sentinel.clock import Clock
+from sentinel.clock import STANDSTILL, Clock
 from sentinel.config import Settings
 from sentinel.discover import Runs, scan
 from sentinel.gate_watch import GatePlan, LiveGates
@@ -65,6 +65,7 @@ class Engine:
         self._runs: dict[str, LiveRun] = {}
         self._found = Runs()
         self._attention = Attention()
+        self._offset: float | None = None
         self._to_deliver: list[LiveRun] = []
         self._anew = True
         self._scanned = float("-inf")
@@ -93,6 +94,7 @@ class Engine:
         answered: list[str] = []
         grew = False
         with self._journal.transaction():
+            self._mind_the_clock(now, monotonic)
             self._find_runs(now, monotonic, changes)
             self.job.look(now)
             for name in self.job.runs:
@@ -127,6 +129,22 @@ class Engine:
                 run.close_gates(ending, now)
         self._mail.submit()
         return [run.gates for run in self._runs.values() if run.gates is not None and run.gates.trained]
+
+    def _mind_the_clock(self, now: float, monotonic: float) -> None:
+        """Tell a wall clock that was set, or a machine that stood still, from time that has passed."""
+        before, self._offset = self._offset, now - monotonic
+        if before is None or abs(self._offset - before) <= STANDSTILL:
+            return
+        jump = self._offset - before
+        for name, run in self._runs.items():
+            run.skip_time(jump)
+            self._attention.wake(name)
+        text = (
+            f"It went {abs(jump):.0f} s {'on' if jump > 0 else 'back'} at once: it was set, or the machine "
+            "or the sentinel stood still. That time counts as no silence of any run, and no command's "
+            "patience has run out by it."
+        )
+        self._mail.post(notice("", "clock", "info", "the clock has jumped", text, now), now)
 
     def _due(self, changes: Changes | None, monotonic: float) -> list[str]:
         if changes is None:

@@ -31,7 +31,7 @@ from sentinel.probes import DEAD_EVERY, Probes
 from sentinel.remarks import Remarks
 from sentinel.run_rows import RunRows
 from sentinel.story import notice, outcome, tell
-from sentinel.tail import Hurt, RunTail
+from sentinel.tail import Chunk, Hurt, RunTail
 from sentinel.trainer_link import TrainerLink
 
 Phase: TypeAlias = Literal["live", "finished", "past", "gone"]
@@ -85,6 +85,7 @@ class LiveRun:
         self._rows = rows = RunRows(tools.journal, name)
         run, judged, rewinds = rows.run(), rows.fact("judged"), rows.rewinds()
         self._new = bool(judged.get("new", run is None))
+        self._skipped = float(judged.get("skipped", 0.0))
         self._history_ends = now - (FRESH_SECONDS if self._new else PAST_SECONDS)
         self.phase: Phase = run["phase"] if run else "live"
         self._first_seen = run["first_seen"] if run else now
@@ -131,6 +132,8 @@ class LiveRun:
         chunks, hurt = self._tail.read(files)
         self._record_damage(hurt, now)
         self.is_blind = bool(hurt) and not chunks and all(stretch.length == 0 for stretch in hurt)
+        if chunks and self._skipped:
+            self._end_the_jump(chunks[0], now)
         for chunk in chunks:
             for part, may_act in self._by_age(chunk.samples):
                 self._judge.act = may_act
@@ -174,7 +177,7 @@ class LiveRun:
         if self.gates is not None or monotonic - (self._last_growth or 0.0) < RECENT_SECONDS:
             return 0.0
         due = self._judge.watch.judged.due
-        rest = MARKS_EVERY if due is None else min(max(due - now, 0.0), MARKS_EVERY)
+        rest = MARKS_EVERY if due is None else min(max(due - now + self._skipped, 0.0), MARKS_EVERY)
         registration = self.trainer.registration
         return min(rest, DEAD_EVERY) if registration.known and not registration.finished else rest
 
@@ -191,7 +194,21 @@ class LiveRun:
             )
             self._save()
 
+    def skip_time(self, seconds: float) -> None:
+        """Let a jump of the wall clock be no silence: until the run's next point, time goes on without it."""
+        self._skipped += seconds
+
     # ── parts of a look ──
+
+    def _end_the_jump(self, chunk: Chunk, now: float) -> None:
+        """Judge a silence that lies between two points because of the clock, as a replay does; but nothing is
+        done about it, since nobody was silent.
+        """
+        self._skipped = 0.0
+        if chunk.samples and self._judge.watch.judged.due is not None:
+            self._judge.act = False
+            self._record(self._judge.silence(math.nextafter(chunk.samples[0][2], 0.0)), now)
+            self._judge.act = True
 
     def _meet_trainer(self, now: float) -> None:
         if not self.trainer.meet(self._attempts, now):
@@ -241,6 +258,7 @@ class LiveRun:
             self.phase = "past"
         if self.phase != "live":
             return
+        now -= self._skipped
         found = self._probes.measure(self.trainer.registration, now)
         if found:
             self._rows.add_probes(found)
@@ -326,7 +344,7 @@ class LiveRun:
         if self.gates is not None:
             rows.note("gates", self.gates.body())
         rows.note("remarks", self._remarks.kept())
-        rows.note("judged", {**dataclasses.asdict(watch.judged), "new": self._new})
+        rows.note("judged", {**dataclasses.asdict(watch.judged), "new": self._new, "skipped": self._skipped})
         rows.note_run(
             {
                 "path": str(self._folder),

@@ -42,10 +42,10 @@ class Probes:
         if state in (Liveness.ALIVE, Liveness.GONE, Liveness.ZOMBIE):
             alive = not state.ended
             every = ALIVE_EVERY if alive else DEAD_EVERY
-            if self._alive is None or self._alive[1] != alive or now - self._alive[0] >= every:
+            if self._alive is None or self._alive[1] != alive or not 0.0 <= now - self._alive[0] < every:
                 self._alive = (now, alive)
                 found.append(("sys/process_alive", step, now, float(alive)))
-        if now - self._host >= HOST_EVERY:
+        if not 0.0 <= now - self._host < HOST_EVERY:  # the clock may have been set back
             self._host = now
             found += self._host_samples(registration, step, now)
         return found

@@ -7,7 +7,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from sentinel.clock import SystemClock
+from sentinel.clock import AwakeClock, SystemClock
 from sentinel.commands.options import Commands, config_option, settings
 
 
@@ -50,6 +50,6 @@ def run(options: argparse.Namespace) -> int:
         options.logdir or plan.settings.logdir,
         state=options.state or plan.settings.state_folder,
         child=options.child,
-        clock=SystemClock(),
+        clock=AwakeClock(SystemClock()),
         reload=read,
     )
