@@ -91,6 +91,10 @@ SpanField = Annotated[
     BeforeValidator(Span.parse),
     WithJsonSchema({"type": "string", "pattern": _SPAN.pattern, "examples": ["3 points", "500 steps", "2m"]}),
 ]
+Whole: TypeAlias = Annotated[int, Field(strict=True)]
+Real: TypeAlias = Annotated[float, Field(strict=True)]
+Flag: TypeAlias = Annotated[bool, Field(strict=True)]
+"""Numbers and truths as TOML has them: "50" is a text."""
 Name = Annotated[str, StringConstraints(pattern=NAME)]
 
 
@@ -118,7 +122,7 @@ class RungSpec(Strict):
     margin: Annotated[
         SpanField | None, Field(description="how far before the onset that checkpoint has to lie")
     ] = None
-    max: Annotated[int | None, Field(ge=1, description="how often it is taken in one run")] = None
+    max: Annotated[Whole | None, Field(ge=1, description="how often it is taken in one run")] = None
     cooldown: Annotated[
         SpanField | None, Field(description="how far the run goes on before this rung may be taken again")
     ] = None
@@ -171,14 +175,14 @@ class RemedySpec(Strict):
 class LimitsSpec(Strict):
     """Bounds for a whole run, whatever its rules say."""
 
-    max_rollbacks: Annotated[int, Field(ge=0)] = 3
+    max_rollbacks: Annotated[Whole, Field(ge=0)] = 3
     min_progress_between: Annotated[
         SpanField, Field(description="how far the run has to come after a rollback before the next one")
     ] = Span(500, "steps")
-    max_actions_per_hour: Annotated[int, Field(ge=0)] = 6
-    checkpoint_budget_gb: Annotated[float, Field(ge=0)] = 50.0
+    max_actions_per_hour: Annotated[Whole, Field(ge=0)] = 6
+    checkpoint_budget_gb: Annotated[Real, Field(ge=0)] = 50.0
     require_remedy: Annotated[
-        bool, Field(description="refuse a rollback that changes nothing: it would repeat the failure")
+        Flag, Field(description="refuse a rollback that changes nothing: it would repeat the failure")
     ] = True
 
 
@@ -238,8 +242,8 @@ class RuleSpec(Strict):
     keep_firing_for: Annotated[
         SpanField, Field(description="how long it has to be clear before it is resolved")
     ] = Span(0, "points")
-    after_step: Annotated[int, Field(ge=0, description="warm-up: no opinion before this step")] = 0
-    after_points: Annotated[int, Field(ge=0, description="warm-up: no opinion before this many points")] = 0
+    after_step: Annotated[Whole, Field(ge=0, description="warm-up: no opinion before this step")] = 0
+    after_points: Annotated[Whole, Field(ge=0, description="warm-up: no opinion before this many points")] = 0
     after_time: Annotated[
         SpanField | None, Field(description='warm-up: no opinion until the run is so old, as "10m"')
     ] = None
@@ -263,7 +267,7 @@ class RuleSpec(Strict):
     inhibits: Annotated[
         tuple[str, ...], Field(description="rules that take no action while this one fires")
     ] = ()
-    enabled: Annotated[bool, Field(description="false leaves the rule out")] = True
+    enabled: Annotated[Flag, Field(description="false leaves the rule out")] = True
 
 
 class _RuleTable(RuleSpec):
@@ -285,7 +289,7 @@ class RequirementSpec(Strict):
         str, Field(description="a condition, in the language of docs/rules.md; it has to be True")
     ]
     early_fail: Annotated[
-        bool, Field(description="once it is False, at whatever step, the gate has failed for certain")
+        Flag, Field(description="once it is False, at whatever step, the gate has failed for certain")
     ] = False
     on_false: Annotated[
         Literal["fail", "inconclusive"],
@@ -349,7 +353,7 @@ class RuleFile(Strict):
 
     version: Literal[1] = 1
     pack: _Pack | None = None
-    params: dict[Name, Annotated[float, Field(allow_inf_nan=False)]] = Field(default_factory=dict)
+    params: dict[Name, Annotated[Real, Field(allow_inf_nan=False)]] = Field(default_factory=dict)
     override: dict[str, dict[str, Any]] = Field(default_factory=dict)
     disable: _Disable = _Disable()
     metrics: dict[Name, Annotated[MetricSpec, BeforeValidator(_metric, json_schema_input_type=_Metric)]] = (

@@ -231,6 +231,19 @@ CASES = {
         "did you mean 'q_limit'?",
     ),
     "a parameter that is no number": ("[params]\nq_limit = nan\n", "2:1", "finite", ""),
+    "a parameter that is a text": ('[params]\nq_limit = "80"\n', "2:1", "this must be a number", ""),
+    "a truth that is a text": (
+        '[[rule]]\nname = "a"\nexpr = "actor_q > 1"\nenabled = "no"\n',
+        "4:1",
+        "this must be true or false",
+        "",
+    ),
+    "a count that is a text": (
+        '[[rule]]\nname = "a"\nexpr = "actor_q > 1"\nafter_points = "40"\n',
+        "4:1",
+        "this must be a whole number",
+        "",
+    ),
     "an inhibition by nobody": (
         '[[inhibit]]\nwhen = { rule = "td3/oher" }\nmute = { severity = ["info"] }\n',
         "2:10",
