@@ -11,6 +11,12 @@ job nothing.
         │          │                └─ terminate: ending, until the process has ended ──▶ done
         └▶ expired └─ terminate: stopping (SIGCONT, SIGTERM) ──▶ killing (SIGKILL) ──▶ done │ failed
 
+A job without guard gets no letter: its command is one signal, sent once and never again by a later process
+(`by_signal`). Its receipt is what can be seen: a new checkpoint, or the end of the process.
+
+    intended ──▶ sent ──▶ done (it is there) │ refused (it was not sent) │ unanswered
+                  └─ terminate: stopping, killing, as above
+
 `now` is monotonic seconds. What has to outlive this process is the letter and the state's name; `resume` puts
 a Pending together again and takes its last step once more.
 """
@@ -63,6 +69,7 @@ __all__ = [
     "perform",
     "read_receipt",
     "resume",
+    "unsent",
 ]
 
 
@@ -130,10 +137,15 @@ class Ring:
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """Send `letter.trainer` a signal that ends it, or SIGCONT so that a stopped process can take it."""
+    """Send `letter.trainer` a signal that ends it, or SIGCONT so that a stopped process can take it.
+
+    Attributes:
+        asks: it is the command itself, not the force that follows: not sent where it would kill.
+    """
 
     letter: Letter
     signum: signal.Signals
+    asks: bool = False
 
     def __str__(self) -> str:
         return f"{self.signum.name} sent"
@@ -149,6 +161,9 @@ def intend(letter: Letter, now: float, wall: float) -> Pending:
 
 def resume(letter: Letter, state: State, now: float, wall: float) -> Pending:
     """Go on after a restart of this process: the last recorded step is taken once more, waits begin anew."""
+    if letter.by_signal is not None and state is State.SENT:
+        # It may have been delivered: a second one would be a second command.
+        return replace(intend(letter, now, wall), state=state)
     before = {State.SENT: State.INTENDED, State.STOPPING: State.SENT, State.KILLING: State.STOPPING}
     pending = replace(intend(letter, now, wall), state=before.get(state, state))
     if state in (State.STOPPING, State.KILLING):
@@ -184,6 +199,8 @@ def advance(
     match pending.state:
         case State.INTENDED if now >= pending.expires:
             return replace(pending, state=State.EXPIRED, reason="it was too old to be sent"), ()
+        case State.INTENDED | State.SENT if pending.letter.by_signal is not None:
+            return _by_signal(pending, pending.letter.by_signal, liveness, now, patience)
         case State.INTENDED:
             sent = replace(pending, state=State.SENT, since=now, rings=1)
             return sent, (WriteLetter(pending.letter), Ring(pending.letter, 1))
@@ -210,6 +227,32 @@ def advance(
         case State.KILLING if waited >= patience.grace:
             return replace(pending, state=State.FAILED, reason="the process outlives SIGKILL"), ()
     return pending, ()
+
+
+def _by_signal(
+    pending: Pending, name: str, liveness: Liveness, now: float, patience: Patience
+) -> tuple[Pending, tuple[Effect, ...]]:
+    """A command that is one signal: sent once, then its effect is waited for."""
+    if pending.state is State.INTENDED:
+        if liveness is not Liveness.ALIVE:
+            return replace(pending, state=State.REFUSED, reason=f"{name} not sent: it is {liveness}"), ()
+        sent = replace(pending, state=State.SENT, since=now)
+        return sent, (Signal(pending.letter, signal.Signals[name], asks=True),)
+    if now - pending.since < patience.work:
+        return pending, ()
+    wanted = "end of the process" if pending.letter.verb == "terminate" else "new verified checkpoint"
+    return _overdue(pending, f"{name} sent, but no {wanted} within {patience.work:g} s", liveness, now)
+
+
+def unsent(
+    pending: Pending, reason: str, liveness: Liveness, now: float
+) -> tuple[Pending, tuple[Effect, ...]]:
+    """The signal that is the command was not sent: refused, but for an end, which goes on by force."""
+    if pending.state is not State.SENT:
+        return pending, ()
+    if pending.letter.verb == "terminate":
+        return _overdue(pending, reason, liveness, now)
+    return replace(pending, state=State.REFUSED, reason=reason), ()
 
 
 def _answered(pending: Pending, receipt: Receipt, now: float) -> Pending:
@@ -276,5 +319,7 @@ def perform(effect: Effect, control: Path, doorbell: signal.Signals | None) -> s
             if doorbell is None:
                 return "not rung: the trainer looks into the folder by itself"
             return send(letter.trainer, doorbell, only_if_caught=True) or str(effect)
-        case Signal(letter, signum):
-            return send(letter.trainer, signum) or str(effect)
+        case Signal(letter, signum, asks):
+            # SIGTERM is what an end is asked by, handler or not; no other signal may kill by accident.
+            gently = asks and (signum is not signal.SIGTERM or letter.verb != "terminate")
+            return send(letter.trainer, signum, only_if_caught=gently) or str(effect)

@@ -8,6 +8,7 @@ that is not in force.
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +16,16 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    WithJsonSchema,
+    model_validator,
+)
 
 from notifier.message import SEVERITIES
 from notifier.route import Route
@@ -25,8 +35,11 @@ from rules.merge import RuleSet, merge
 from rules.schema import TIME, RuleFile, Severity, Span, validate
 from rules.source import Document, Problem, RuleErrors, nearest, parse
 from sentinel.actuator import Patience
+from sentinel.clock import Clock
 from sentinel.errors import ConfigError
+from sentinel.foreign import Patterns, compiled
 from sentinel.policy import Book
+from sentinel.registration import Terms
 from sentinel.restarts import Budget, Occasion, RestartPolicy
 from sentinel.resume import STYLE, ResumeTemplate, parse_style
 
@@ -107,12 +120,46 @@ def _style(text: str) -> str:
     return text
 
 
+def _signal(value: object) -> object:
+    names = [signum.name for signum in signal.Signals]
+    if not isinstance(value, str) or value not in names:
+        spoken = f"SIG{value}".upper() if not str(value).upper().startswith("SIG") else str(value).upper()
+        hint = f'did you mean "{spoken}"?' if spoken in names else nearest(spoken, names)
+        raise ValueError(f"no signal {value!r}; {hint or 'write a name such as SIGUSR1'}")
+    if value in ("SIGKILL", "SIGSTOP"):
+        raise ValueError(
+            f"{value} cannot be caught, so no job can obey it; take another signal, such as SIGUSR1"
+        )
+    return value
+
+
+SignalName = Annotated[
+    str, BeforeValidator(_signal), WithJsonSchema({"type": "string", "examples": ["SIGUSR1", "SIGTERM"]})
+]
+
+
+class SignalsTable(_Table):
+    """[trainer.signals]: what a job without guard is asked by; a verb without a signal cannot be asked."""
+
+    checkpoint: SignalName | None = None
+    terminate: SignalName | None = None
+
+    @model_validator(mode="after")
+    def _differ(self) -> SignalsTable:
+        if self.checkpoint is not None and self.checkpoint == self.terminate:
+            raise ValueError(
+                f"checkpoint and terminate are both {self.checkpoint}; a job could not tell which"
+            )
+        return self
+
+
 class TrainerTable(_Table):
     """[trainer]: how long to wait for it, and how it is started again."""
 
     ack_timeout: Seconds = Patience().ack
     work_timeout: Seconds = Patience().work
     grace: Seconds = Patience().grace
+    signals: SignalsTable = SignalsTable()
     restart: RestartTable = RestartTable()
     resume: Annotated[str, AfterValidator(_readable)] | None = None
     override_style: Annotated[str, AfterValidator(_style)] = STYLE
@@ -132,6 +179,27 @@ class SentinelTable(_Table):
 
     ping_url: Annotated[SecretStr, AfterValidator(_web_address)] | None = None
     ping_url_env: Annotated[str, Field(min_length=1)] | None = None
+
+
+def _pattern(text: str) -> str:
+    compiled(text)
+    return text
+
+
+def _several(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+class CheckpointsTable(_Table):
+    """[checkpoints]: how a job without guard names its checkpoints, and where they lie."""
+
+    patterns: tuple[Annotated[str, AfterValidator(_pattern)], ...] = Patterns().names
+    folder: Annotated[
+        tuple[str, ...],
+        BeforeValidator(_several),
+        WithJsonSchema({"type": ["string", "array"], "examples": ["checkpoints", ".", ["checkpoints", "."]]}),
+    ] = Patterns().folders
+    settle: Seconds = Patterns().settle
 
 
 class StateTable(_Table):
@@ -174,6 +242,7 @@ class Service(_Table):
     include: tuple[str, ...] = ()
     run: RunTable = RunTable()
     trainer: TrainerTable = TrainerTable()
+    checkpoints: CheckpointsTable = CheckpointsTable()
     state: StateTable = StateTable()
     sentinel: SentinelTable = SentinelTable()
     notify: NotifyTable = NotifyTable()
@@ -238,6 +307,13 @@ class Settings:
         """How long the trainer may take."""
         table = self.service.trainer
         return Patience(table.ack_timeout, table.work_timeout, table.grace)
+
+    def terms(self, clock: Clock) -> Terms:
+        """What is agreed with jobs that have no guard; `clock` tells when a checkpoint is at rest."""
+        named = self.service.trainer.signals.model_dump(exclude_none=True)
+        table = self.service.checkpoints
+        signals = {verb: signal.Signals[name] for verb, name in named.items()}
+        return Terms(signals, Patterns(table.patterns, table.folder, table.settle), clock)
 
     @property
     def restart(self) -> RestartPolicy:

@@ -26,7 +26,8 @@ class Letter:
     """One command as commands/ID.json holds it. Times are wall clock, seconds since the epoch.
 
     `trainer` is the process it is meant for, as that had registered when the command was decided; a successor
-    gets no signal on its account.
+    gets no signal on its account. `by_signal` names the signal that is the whole command, for a job without
+    guard: no letter is then written.
     """
 
     id: int
@@ -40,10 +41,14 @@ class Letter:
     set: Mapping[str, Setting] = field(default_factory=dict)
     reinit: tuple[str, ...] = ()
     trainer: Process | None = None
+    by_signal: str | None = None
 
     def to_json(self) -> str:
         """The file's content."""
-        return json.dumps(asdict(self))
+        content = asdict(self)
+        if self.by_signal is None:
+            del content["by_signal"]
+        return json.dumps(content)
 
     @classmethod
     def from_json(cls, text: str) -> Letter:

@@ -18,13 +18,16 @@ from sentinel.actuator import (
     Patience,
     Pending,
     Receipt,
+    Signal,
     State,
     advance,
     intend,
     perform,
     read_receipt,
     resume,
+    unsent,
 )
+from sentinel.checkpoints import Checkpoint
 from sentinel.clock import Clock
 from sentinel.control import highest_id
 from sentinel.journal import Journal
@@ -89,6 +92,9 @@ class Dispatch:
         self._effects: list[tuple[int, Effect]] = []
         self._trainer: Process | None = None
         self._doorbell: signal.Signals | None = None
+        self._registration: Registration | None = None
+        self._unsent: dict[int, str] = {}  # commands whose signal did not leave, and why
+        self._before: dict[int, set[tuple[str, float]]] = {}  # checkpoints that were there when one was asked
         self._pending: dict[int, Pending] = {}
         open_states = [state.value for state in State if not state.settled]
         self._disarmed: set[int] = set()
@@ -132,6 +138,9 @@ class Dispatch:
         if verb == "checkpoint" and request is None and verb in self.in_flight:
             return
         number = self._journal.next_command_id(self._run, highest_id(self._control))
+        by_signal = self._registration.by_signal(verb) if self._registration is not None else None
+        if by_signal is not None and verb == "checkpoint":
+            self._before[number] = {(c.name, c.wall_time) for c in self._checkpoints()}
         letter = Letter(
             id=number,
             verb=verb,  # type: ignore[arg-type]  # rules and the command line admit only the three verbs
@@ -144,6 +153,7 @@ class Dispatch:
             set=dict(set),
             reinit=tuple(reinit),
             trainer=self._trainer,
+            by_signal=by_signal.name if by_signal is not None and carrier == "letter" else None,
         )
         if carrier == "letter":
             self._pending[number] = intend(letter, self._clock.monotonic(), now)
@@ -174,14 +184,18 @@ class Dispatch:
         """
         self._trainer = registration.process
         self._doorbell = registration.doorbell
+        self._registration = registration
         told = []
         monotonic = self._clock.monotonic()
         for number, pending in list(self._pending.items()):
             # Liveness before the receipt: a trainer may answer and end between the two.
             armed = number not in self._disarmed
             alive = liveness(pending.letter.trainer) if armed else Liveness.UNKNOWN
-            receipt = read_receipt(self._control, number)
-            after, effects = advance(pending, receipt, alive, monotonic, self._patience)
+            receipt = self._receipt(pending.letter)
+            if number in self._unsent:
+                after, effects = unsent(pending, self._unsent.pop(number), alive, monotonic)
+            else:
+                after, effects = advance(pending, receipt, alive, monotonic, self._patience)
             if not armed:
                 effects = ()
                 if receipt is None:
@@ -212,11 +226,34 @@ class Dispatch:
         failures = []
         for number, effect in effects:
             try:
-                perform(effect, self._control, self._doorbell)
+                said = perform(effect, self._control, self._doorbell)
+                if isinstance(effect, Signal) and effect.asks and said != str(effect):
+                    self._unsent[number] = said
             except OSError as error:
                 failures.append(f"command {number}: {effect}: {error.strerror}")
                 self._again(number)
         return failures
+
+    def _checkpoints(self) -> Sequence[Checkpoint]:
+        listed = self._registration.catalogue if self._registration is not None else None
+        return [c for c in listed() if c.verified] if listed is not None else ()
+
+    def _receipt(self, letter: Letter) -> Receipt | None:
+        """What a trainer has answered; of a job without guard, what can be seen of it."""
+        if letter.by_signal is None:
+            return read_receipt(self._control, letter.id)
+        if letter.verb != "checkpoint":
+            return None
+        before = self._before.get(letter.id)
+        new = [
+            c
+            for c in self._checkpoints()
+            if (c.wall_time >= letter.issued_at if before is None else (c.name, c.wall_time) not in before)
+        ]
+        if not new:
+            return None
+        found = max(new, key=lambda c: (c.wall_time, c.step))
+        return Receipt(letter.id, "done", None, None, found.wall_time, found.name, found.step, "")
 
     def _again(self, number: int) -> None:
         """The letter could not be written: the command is as if it had not been begun."""

@@ -5,22 +5,24 @@ is touched.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from fnmatch import fnmatch
 from pathlib import Path
 
 from rules.gate import Ending
+from sentinel.attachment import Named
 from sentinel.attention import ROUND_SECONDS, Attention, Changes, stamp
 from sentinel.clock import STANDSTILL, Clock
 from sentinel.config import Settings
 from sentinel.discover import Runs, scan
 from sentinel.gate_watch import GatePlan, LiveGates
+from sentinel.holders import Holders
 from sentinel.inbox import Request, pending, remove
 from sentinel.job import Job
 from sentinel.journal import Journal, to_json
 from sentinel.live_run import LiveRun, Tools
 from sentinel.mail import Mail
-from sentinel.process import myself
+from sentinel.process import Process, myself
 from sentinel.story import notice
 from sentinel.supervise import Processes
 
@@ -51,6 +53,7 @@ class Engine:
         act: bool,
         gates: GatePlan | None = None,
         processes: Processes | None = None,
+        named: Mapping[str, Process] | None = None,
         pulse: Callable[[], object] = int,
     ) -> None:
         self._pulse = pulse
@@ -61,7 +64,8 @@ class Engine:
         self._mail = mail
         self._clock = clock
         self.job = Job(journal, mail, state, settings, processes or Processes(), clock, act=act)
-        self._tools = Tools(settings, journal, mail, clock, act, gates, self.job)
+        self._named = Named(named or {})
+        self._tools = Tools(settings, journal, mail, clock, act, gates, self.job, Holders(clock), self._named)
         self._runs: dict[str, LiveRun] = {}
         self._found = Runs()
         self._attention = Attention()
@@ -102,6 +106,7 @@ class Engine:
             for name in self._due(changes, monotonic):
                 self._pulse()
                 grew |= self._look(name, now, monotonic)
+            self._settle_named(now)
             for name, request in pending(self._state):  # after the looks, which tell who the trainer is
                 self._take(name, request, now)
                 answered.append(name)
@@ -190,6 +195,13 @@ class Engine:
                 self._unreadable.add(folder.path)
                 name, text = f"unreadable/{folder.path}", f"{folder.path}: {folder.reason}"
                 self._mail.post(notice("", name, "warning", "a folder cannot be read", text, now), now)
+
+    def _settle_named(self, now: float) -> None:
+        """Give a process that was named without a run to the run that it can only be."""
+        live = {name: run.process for name, run in self._runs.items() if run.phase == "live"}
+        why_not = self._named.settle(live)
+        if why_not:
+            self._mail.post(notice("", "pid", "warning", "a process was not attached", why_not, now), now)
 
     def _is_wanted(self, name: str) -> bool:
         return any(fnmatch(name, pattern) for pattern in self._settings.match)

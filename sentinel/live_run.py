@@ -11,23 +11,27 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from rules.gate import Ending
 from rules.series import Sample
 from rules.watch import Judged
+from sentinel.attachment import Attached, Named, attach, owner_of
 from sentinel.attempts import Attempts
 from sentinel.clock import Clock
 from sentinel.config import Settings
 from sentinel.dispatch import Dispatch, Settled
 from sentinel.gate_watch import GatePlan, LiveGates
 from sentinel.gates import GatedJudge
+from sentinel.holders import Holders
 from sentinel.job import Job
 from sentinel.journal import Journal
 from sentinel.judge import Step
 from sentinel.mail import Mail
 from sentinel.probes import DEAD_EVERY, Probes
+from sentinel.process import Process
 from sentinel.remarks import Remarks
 from sentinel.run_rows import RunRows
 from sentinel.story import notice, outcome, tell
@@ -66,6 +70,8 @@ class Tools:
     act: bool
     gates: GatePlan | None = None
     job: Job | None = None
+    holders: Holders | None = None
+    named: Named | None = None
 
 
 class LiveRun:
@@ -103,7 +109,9 @@ class LiveRun:
         self._tail = RunTail(folder, rows.cursors())
         self._attempts = Attempts(self._judge, self._tail, rewinds, rows.probes())
         dispatch = Dispatch(name, folder, tools.journal, tools.settings.patience, tools.clock, act=tools.act)
-        self.trainer = TrainerLink(name, folder, self._judge, dispatch, tools.job, act=tools.act)
+        terms = tools.settings.terms(tools.clock)
+        self.trainer = TrainerLink(name, folder, self._judge, dispatch, tools.job, terms, act=tools.act)
+        self._attached = Attached.from_record(rows.fact("attached"))
         self.trainer.hear_of_attempts(self._attempts)
         self.gates: LiveGates | None = None
         if tools.gates is not None:
@@ -127,6 +135,7 @@ class LiveRun:
             self._last_growth = monotonic - self._silent_before(now)
         if self.phase == "gone":
             self.phase = "live"
+        self._find_trainer(files, now)
         self._meet_trainer(now)
         self._follow_commands(now)
         chunks, hurt = self._tail.read(files)
@@ -179,7 +188,8 @@ class LiveRun:
         due = self._judge.watch.judged.due
         rest = MARKS_EVERY if due is None else min(max(due - now + self._skipped, 0.0), MARKS_EVERY)
         registration = self.trainer.registration
-        return min(rest, DEAD_EVERY) if registration.known and not registration.finished else rest
+        watched = registration.process is not None or registration.known
+        return min(rest, DEAD_EVERY) if watched and not registration.finished else rest
 
     def beat(self, record: dict[str, Any]) -> None:
         """Leave the sentinel's heartbeat where the trainer's guard looks for it."""
@@ -210,6 +220,33 @@ class LiveRun:
             self._record(self._judge.silence(math.nextafter(chunk.samples[0][2], 0.0)), now)
             self._judge.act = True
 
+    @property
+    def process(self) -> Process | None:
+        """Who trains without a guard, as far as that is known."""
+        return self._attached.process
+
+    def _find_trainer(self, files: Sequence[Path], now: float) -> None:
+        """Look for the process of a job that has no guard."""
+        registration, holders = self.trainer.registration, self._tools.holders
+        if registration.known or holders is None or (self.phase != "live" and not self._new):
+            return
+        named = self._tools.named.of(self.name) if self._tools.named is not None else None
+        owner = owner_of(files) if named is not None else None
+        found = attach(self._attached, named, partial(holders.of, files), owner=owner)
+        if not registration.attach(found):
+            return
+        if found.process is not None:
+            self._attached = found
+            self._rows.note("attached", found.to_record())
+        signals = self._tools.settings.service.trainer.signals.model_dump(exclude_none=True)
+        if not signals and named is None:
+            return  # nothing can be asked of it: who it is matters to its liveness alone
+        can = ", ".join(f"{verb} ({name})" for verb, name in signals.items()) or "nothing"
+        severity = "warning" if found.why_not else "info"
+        title = "who trains is not known" if found.why_not else "trainer found"
+        text = f"{found.words}." if found.why_not else f"{found.words}. It can be asked for: {can}."
+        self._say("trainer", severity, title, text, now)
+
     def _meet_trainer(self, now: float) -> None:
         if not self.trainer.meet(self._attempts, now):
             return
@@ -219,7 +256,9 @@ class LiveRun:
             word = registration.outcome or "finished"
             severity = "info" if word == "finished" else "warning"
             self._say("end", severity, f"run {word}", f"the trainer said that the run is {word}", now)
-        elif not registration.finished and self.phase != "live":
+        elif (
+            not registration.finished and self.phase != "live" and (registration.known or registration.alive)
+        ):
             self.phase = "live"
 
     def _follow_commands(self, now: float) -> None:
@@ -259,7 +298,7 @@ class LiveRun:
         if self.phase != "live":
             return
         now -= self._skipped
-        found = self._probes.measure(self.trainer.registration, now)
+        found = self._probes.measure(self.trainer.registration, now, self._judge.watch.run_step)
         if found:
             self._rows.add_probes(found)
             self._record(self._attempts.probe(found), now)

@@ -64,6 +64,7 @@ class Declared:
         verbs: what it can be asked for.
         open: an absolute value may be given to any parameter (it becomes a part of a resume command).
         bounds: (low, high) by parameter, where the sentinel has to see to them; a None is no bound.
+        never: verbs that nobody can be asked for here, and why; a ladder passes them over.
     """
 
     values: Mapping[str, Setting]
@@ -71,6 +72,7 @@ class Declared:
     verbs: frozenset[str]
     open: bool = False
     bounds: Mapping[str, tuple[float | None, float | None]] = field(default_factory=dict)
+    never: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,8 +282,8 @@ def _take(
     said = tuple(a for a in actions if _once(a) not in climb.told)
     remembered = tuple(_once(a) for a in said if a.withheld or waits)
     climb = replace(climb, told=climb.told + remembered)
-    if any(a.reason.startswith(_NO_TRY) for a in waits):
-        return replace(climb, rung=index + 1, exhausted=True), said, True
+    if any(a.reason.startswith(_NO_TRY) or a.reason == _never(a.verb, facts) for a in waits):
+        return replace(climb, rung=index + 1, exhausted=climb.exhausted or goes_back), said, True
     if waits:
         return climb, said, False
     climb = replace(
@@ -324,12 +326,18 @@ def _plain(verb: Verb, observation: Observation, limits: LimitsSpec, facts: RunF
     return Action(verb, why, rung=index)
 
 
+def _never(verb: Verb, facts: RunFacts) -> str:
+    return facts.declared.never.get(verb, "") if facts.declared is not None else ""
+
+
 def _blocked(verb: Verb, limits: LimitsSpec, facts: RunFacts) -> str:
     """Give the reason why a verb may not be asked of the trainer now, or an empty string."""
     if facts.unreachable:
         return facts.unreachable
     if "terminate" in facts.in_flight:
         return "the run is being ended"
+    if _never(verb, facts):
+        return _never(verb, facts)
     if verb == "terminate":
         return ""
     if facts.declared is not None and verb not in facts.declared.verbs:

@@ -32,12 +32,15 @@ class Probes:
         self._alive: tuple[float, bool] | None = None
         self._host = 0.0
 
-    def measure(self, registration: Registration, now: float) -> list[Sample]:
-        """Return the samples that are due at `now` (wall time, seconds)."""
-        if not registration.known or registration.finished:
+    def measure(self, registration: Registration, now: float, run_step: int = 0) -> list[Sample]:
+        """Return the samples that are due at `now` (wall time, seconds).
+
+        They stand at the step of the trainer's heartbeat; where there is no guard, at `run_step`.
+        """
+        if registration.finished or not (registration.known or registration.process):
             return []
         found: list[Sample] = []
-        step = registration.heartbeat_step() or 0
+        step = registration.heartbeat_step() or (0 if registration.known else run_step)
         state = registration.liveness
         if state in (Liveness.ALIVE, Liveness.GONE, Liveness.ZOMBIE):
             alive = not state.ended

@@ -1,4 +1,8 @@
-"""What a trainer has said of itself: the sentinel's side of `<run>/control/`."""
+"""Who trains a run and what can be asked of them: the sentinel's side of `<run>/control/`.
+
+Where no guard has registered, the process that was found otherwise (`attachment`) can be asked for what
+`[trainer.signals]` gives a signal to; a guard's word always comes first.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +10,15 @@ import contextlib
 import json
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sentinel.attachment import Attached
 from sentinel.checkpoints import Catalogue, Checkpoint
+from sentinel.clock import Clock
+from sentinel.foreign import ForeignCatalogue, Patterns, joined
 from sentinel.policy import Declared
 from sentinel.process import Liveness, Process, from_record, liveness
 
@@ -18,26 +26,67 @@ _LARGEST = 1 << 20
 """Bytes; no honest registration is longer."""
 
 
+NO_ROLLBACK = (
+    "a signal cannot say where to go back to; a rollback needs the guard, or [trainer] resume and a job that "
+    "`sentinel run -- CMD` started"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What is agreed with jobs that have no guard.
+
+    Attributes:
+        signals: the signal that stands for a verb. patterns: how their checkpoints are called.
+        clock: tells when a checkpoint is at rest.
+    """
+
+    signals: Mapping[str, signal.Signals] = field(default_factory=dict)
+    patterns: Patterns | None = None
+    clock: Clock | None = None
+
+
 class Registration:
-    """The trainer of one run as its guard registered it, or nobody.
+    """The trainer of one run as its guard registered it, or as it was found otherwise, or nobody.
 
     Attributes:
         record: trainer.json as last read; None where no guard has registered.
         process: who it is.
+        attached: the process of a job without guard.
         catalogue: lists its checkpoints; None where it declared none.
     """
 
-    def __init__(self, run: Path) -> None:
+    def __init__(self, run: Path, terms: Terms | None = None) -> None:
         self._run = run
         self.control = run / "control"
         self.record: dict[str, Any] | None = None
         self.process: Process | None = None
         self.catalogue: Callable[[], Sequence[Checkpoint]] | None = None
+        self.attached = Attached()
+        self._terms = terms or Terms()
+        self._foreign: ForeignCatalogue | None = None
+        self._moved = False
         self._stamp: tuple[int, int, int] | None = None
         self._folder: Path | None = None
+        if self._terms.patterns is not None and self._terms.clock is not None:
+            clock = self._terms.clock
+            self._foreign = ForeignCatalogue(run, self._terms.patterns, clock.wall, clock.monotonic)
+            self._folder = run / "checkpoints"
+            self.catalogue = joined(Catalogue(self._folder).list, self._foreign.list)
+
+    def attach(self, found: Attached) -> bool:
+        """Take a process for the trainer of a job without guard; returns whether that is new."""
+        if self.record is not None or found == self.attached:
+            return False
+        self.attached, self.process, self._moved = found, found.process, True
+        return True
 
     def refresh(self) -> bool:
-        """Read trainer.json again if it has changed; returns whether it had."""
+        """Read trainer.json again if it has changed; returns whether anything is new."""
+        moved, self._moved = self._moved, False
+        return self._read() or moved
+
+    def _read(self) -> bool:
         path = self.control / "trainer.json"
         try:
             found = path.stat()
@@ -52,6 +101,8 @@ class Registration:
             return False
         self.record = record
         self.process = from_record(record)
+        if self.process is not None and self.process.uid not in (-1, found.st_uid):
+            self.process = None  # whoever wrote this names a process of somebody else
         folder = self._run / str(record.get("checkpoints") or "checkpoints")
         if folder != self._folder:
             self._folder = folder
@@ -92,14 +143,20 @@ class Registration:
     @property
     def unreachable(self) -> str:
         """Why no command can reach the trainer, in words; empty where one can."""
-        if self.record is None:
+        if self.record is None and self.attached.why_not:
+            return f"nobody is asked, since {self.attached.why_not}; say who trains with --pid RUN=PID"
+        if self.record is None and self.process is None:
             return "nobody has registered as the trainer; a job needs sentinel/guard.py to take commands"
+        if self.record is None and not self._terms.signals:
+            return "the job has no guard, and [trainer.signals] gives no signal to any command"
         if self.finished:
             return f"the run is over ({self.outcome or 'finished'})"
         return "the trainer's process has ended" if self.liveness.ended else ""
 
     def checkpoint_bytes(self) -> int:
         """Return what the checkpoint folder takes, in bytes; files that checkpoints share count once."""
+        if self._foreign is not None and not self.known:
+            return self._foreign.bytes()
         total = 0
         for folder, _, names in os.walk(self._folder) if self._folder is not None else ():
             for name in names:
@@ -111,7 +168,7 @@ class Registration:
     def declared(self) -> Declared | None:
         """The parameters, parts and verbs a command may name; None where nobody declared any."""
         if self.record is None:
-            return None
+            return self._by_signals()
         parameters = self.record.get("parameters")
         values = {
             str(name): body["value"]
@@ -119,6 +176,25 @@ class Registration:
             if isinstance(body, dict) and "value" in body
         }
         return Declared(values, _names(self.record.get("reinit")), _names(self.record.get("verbs")))
+
+    def _by_signals(self) -> Declared | None:
+        """What a process without guard can be asked for; None where nobody is known or nothing agreed."""
+        signals = self._terms.signals
+        if self.process is None or not signals:
+            return None
+        never = {verb: f"[trainer.signals] gives no signal to {verb}" for verb in ("checkpoint", "terminate")}
+        never = {verb: why for verb, why in never.items() if verb not in signals} | {"rollback": NO_ROLLBACK}
+        return Declared({}, frozenset(), frozenset(signals), never=never)
+
+    def by_signal(self, verb: str) -> signal.Signals | None:
+        """The signal that is the whole command, for a job without guard; None where letters are read."""
+        if self.record is not None or self.process is None:
+            return None
+        return self._terms.signals.get(verb)
+
+    def takes(self, verb: str) -> bool:
+        """Whether a command can be sent: a letter to a guard, or the signal that stands for the verb."""
+        return self.known or self.by_signal(verb) is not None
 
     @property
     def doorbell(self) -> signal.Signals | None:
@@ -129,6 +205,8 @@ class Registration:
     @property
     def summary(self) -> str | None:
         """What `status` shows of the trainer, as JSON text."""
+        if self.record is None and self.process is not None:
+            return json.dumps({"pid": self.process.pid, "host": self.process.host, "how": self.attached.how})
         if self.record is None:
             return None
         kept = {

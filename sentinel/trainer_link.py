@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from sentinel.attempts import Attempts
-from sentinel.checkpoints import Catalogue, Checkpoint
+from sentinel.checkpoints import Checkpoint
 from sentinel.control import announced
 from sentinel.dispatch import Dispatch, Settled
 from sentinel.job import Job
 from sentinel.judge import Judge, Step
 from sentinel.policy import Action
-from sentinel.registration import Registration
+from sentinel.registration import Registration, Terms
 from sentinel.run_rows import gone_back
 
 
@@ -30,22 +30,31 @@ class TrainerLink:
     """
 
     def __init__(
-        self, run: str, folder: Path, judge: Judge, dispatch: Dispatch, job: Job | None = None, *, act: bool
+        self,
+        run: str,
+        folder: Path,
+        judge: Judge,
+        dispatch: Dispatch,
+        job: Job | None = None,
+        terms: Terms | None = None,
+        *,
+        act: bool,
     ) -> None:
         """Take up the commands that have no outcome yet.
 
         Args:
             run: its name. folder: its folder. judge: is told of whatever the ladders need to know.
             dispatch: holds its commands. job: what we supervise, and so can end and resume; None for nothing.
+            terms: what is agreed with a trainer without guard.
             act: whether what rules ask for is sent at all.
         """
         self._job = job
-        self._own_catalogue = Catalogue(folder / "checkpoints").list
+        self._own_catalogue = job.catalogue(folder) if job is not None else list[Checkpoint]
         self._run = run
         self._judge = judge
         self._dispatch = dispatch
         self._act = act
-        self.registration = Registration(folder)
+        self.registration = Registration(folder, terms)
         judge.checkpoint_bytes = self.registration.checkpoint_bytes
         judge.sends = act
 
@@ -165,7 +174,7 @@ class TrainerLink:
                 return f"{which} in {self._run}; nothing was asked"
             checkpoint, to_step = found.name, found.step
         carrier = self._carrier(verb)
-        if self.registration.record is None and carrier == "letter":
+        if carrier == "letter" and not self.registration.takes(verb):
             return f"{self._run}: {self._no_way(verb)}; nothing was asked"
         self._dispatch.ask(
             verb,
@@ -184,7 +193,9 @@ class TrainerLink:
 
     def _no_way(self, verb: str) -> str:
         """Why nobody can be asked for a verb, in words."""
-        return self.unreachable or f"the trainer does not know the command {verb!r}"
+        declared = self.registration.declared
+        never = declared.never.get(verb, "") if declared is not None else ""
+        return self.unreachable or never or f"the trainer does not know the command {verb!r}"
 
     def end(self, why: str, now: float) -> None:
         """Ask for the end of the training, because of no single alert."""

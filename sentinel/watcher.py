@@ -9,7 +9,7 @@ as a new process would. New rules come into force the same way, with windows ref
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from sentinel.gate_watch import GatePlan, LiveGates
 from sentinel.journal import Journal
 from sentinel.mail import Mail
 from sentinel.outbox import Outbox, Row
+from sentinel.process import Process
 from sentinel.state import JOURNAL
 from sentinel.story import notice
 from sentinel.supervise import Processes
@@ -41,11 +42,13 @@ class Plan:
     Attributes:
         settings: rules, ladders, channels. act: commands are sent, and not only told.
         gates: what the runs are held against; None for nothing.
+        named: processes that were named as trainers, by run; "" for the only one.
     """
 
     settings: Settings
     act: bool
     gates: GatePlan | None = None
+    named: Mapping[str, Process] = field(default_factory=dict)
 
 
 class Watcher:
@@ -208,6 +211,7 @@ class Watcher:
             act=self.plan.act,
             gates=self.plan.gates,
             processes=self.processes,
+            named=self.plan.named,
             pulse=self._pulse,
         )
         return self._engine

@@ -31,18 +31,29 @@ def add(commands: Commands) -> None:
         help="hold the runs against a gate, or several (a,b); with --act a failed one ends the training",
     )
     parser.add_argument("--state", type=Path, help="folder of the sentinel's memory; default: [state] folder")
+    parser.add_argument(
+        "--pid",
+        action="append",
+        default=[],
+        metavar="[RUN=]PID",
+        help="the process that trains a run, where neither guard nor event file tells; repeatable",
+    )
     parser.set_defaults(function=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Watch until told to stop, or until the child has ended."""
+    from sentinel.attachment import named_processes
     from sentinel.gate_watch import GatePlan
     from sentinel.service import serve
     from sentinel.watcher import Plan
 
+    named = named_processes(options.pid)
+
     def read() -> Plan:
         chosen = settings(options.config)
-        return Plan(chosen, options.act or chosen.mode == "act", GatePlan.of(chosen, options.gate))
+        act = options.act or chosen.mode == "act"
+        return Plan(chosen, act, GatePlan.of(chosen, options.gate), named)
 
     plan = read()
     return serve(
