@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow fuzz test-seeds check format types docs bench clean
+.PHONY: help demo test test-slow test-adapters fuzz test-seeds check format types docs bench clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -28,6 +28,10 @@ test: $(READY)  ## lint, types and the tests: a few minutes
 
 test-slow: $(READY)  ## the long tests: kill loops and whole trainings
 	$(BIN)/python -m pytest -m slow --timeout 1800
+
+test-adapters: $(READY)  ## the adapters with the real libraries, the examples too; installs them
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[trainer,dev,adapters-test]'
+	KERAS_BACKEND=torch $(BIN)/python -m pytest -m 'slow or not slow' tests/adapters
 
 test-seeds: $(READY)  ## five seeds of the incident and of the healthy preset, with and without the sentinel
 	$(BIN)/python -m benchmarks.seeds

@@ -121,6 +121,7 @@ class SentinelCallback(callbacks.Callback):
         """Say how it ended, unless it goes on from a checkpoint."""
         if self._back is None and self._guard is not None:
             self._guard.finish("terminated" if self._ended else "finished")
+            self._guard, self._ended = None, False  # a further fit is a further attempt
 
     # ── the parts ──
 

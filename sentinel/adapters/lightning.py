@@ -114,8 +114,9 @@ class SentinelCallback(Callback):
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
         """Say how it ended, unless it goes on from a checkpoint."""
-        if self._back is None:
+        if self._back is None and self._guard is not None:
             self._guard.finish("terminated" if self._ended else "finished")
+            self._guard, self._ended = None, False  # a further fit is a further attempt
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:  # noqa: ARG002
         """Say that it failed."""

@@ -181,3 +181,15 @@ def test_terminate_saves_and_stops_the_trainers_way(tmp_path: Path, run: Path) -
     assert script.checkpoints()["checkpoint-13"].verified
     assert script.trainer()["outcome"] == "terminated"
     assert all(math.isfinite(weight) for _, _, weight in watch.seen)
+
+
+def test_a_second_training_is_a_further_attempt(tmp_path: Path, run: Path) -> None:
+    """It registers anew and takes commands again."""
+    script = Script(run)
+    trainer, _ = job(tmp_path, script, max_steps=5)
+    sentinel = SentinelCallback(trainer)
+    sentinel.train()
+    script.at(2, "terminate")
+    result = sentinel.train()
+    assert result.global_step == 3
+    assert (script.done(1).attempt, script.trainer()["outcome"]) == (1, "terminated")

@@ -143,3 +143,13 @@ def test_terminate_saves_and_stops_keras_way(tmp_path: Path) -> None:
     assert int(model.optimizer.iterations) == 13
     assert script.done(1).checkpoint_step == 13
     assert script.trainer()["outcome"] == "terminated"
+
+
+def test_a_second_fit_is_a_further_attempt(tmp_path: Path) -> None:
+    """It registers anew and takes commands again; the step goes on."""
+    script = Script(tmp_path)
+    model, _, sentinel, options = job(tmp_path, script)
+    sentinel.fit(model, epochs=1, **options)
+    script.at(12, "terminate")
+    sentinel.fit(model, epochs=1, **options)
+    assert (script.done(1).attempt, script.done(1).checkpoint_step) == (1, 13)

@@ -173,3 +173,14 @@ def test_an_exception_of_the_model_is_told(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         sentinel.fit(trainer, Line(), loader)
     assert script.trainer()["outcome"] == "failed"
+
+
+def test_a_further_trainer_is_a_further_attempt(tmp_path: Path) -> None:
+    """The same callback registers anew and takes commands again."""
+    script = Script(tmp_path / "run")
+    trainer, watch, sentinel, loader = job(tmp_path, script, max_steps=5)
+    sentinel.fit(trainer, Line(), loader)
+    script.at(2, "terminate")
+    trainer, *_ = job(tmp_path, script, callbacks=[watch, sentinel])
+    sentinel.fit(trainer, Line(), loader)
+    assert (script.done(1).attempt, trainer.global_step) == (1, 3)

@@ -240,3 +240,12 @@ def test_normalisation_and_a_schedule_go_back_too(tmp_path: Path) -> None:
 def script_factor(script: Script) -> float:
     """Half of what was in force then, over what the schedule says at the checkpoint."""
     return 0.5 * (1 - 256 / 640) / (1 - 64 / 640)
+
+
+def test_a_second_learn_is_a_further_attempt(tmp_path: Path) -> None:
+    """It registers anew and takes commands again; the step goes on."""
+    script, model = Script(tmp_path), ddpg()
+    train(model, tmp_path, script, 60, every=0)
+    script.at(70, "terminate")
+    model.learn(60, callback=[Watch(script), SentinelCallback(every=0)], reset_num_timesteps=False)
+    assert (script.done(1).attempt, script.done(1).checkpoint_step) == (1, 70)
