@@ -19,14 +19,13 @@ from typing import Any
 
 from sentinel import job_words as words
 from sentinel.actuator import State
-from sentinel.checkpoints import Catalogue, Checkpoint
+from sentinel.checkpoints import Checkpoint
 from sentinel.clock import Clock
 from sentinel.config import Settings
 from sentinel.control import Letter
 from sentinel.dispatch import Settled
 from sentinel.ending import EndingOf, Phase, begin, step
 from sentinel.errors import ConfigError
-from sentinel.foreign import ForeignCatalogue, Patterns, joined
 from sentinel.journal import Journal
 from sentinel.launch import claim
 from sentinel.lives import OPEN, After, LifeRow, Lives
@@ -178,11 +177,6 @@ class Job:
             return verb not in verbs and self._settings.resume is not None
         return verb == "terminate" and verb not in verbs
 
-    def catalogue(self, folder: Path) -> Callable[[], Sequence[Checkpoint]]:
-        """The checkpoints of a run whose trainer does not say where they are."""
-        foreign = ForeignCatalogue(folder, Patterns(), self._clock.wall, self._clock.monotonic)
-        return joined(Catalogue(folder / "checkpoints").list, foreign.list)
-
     def declared(self, run: str, own: Declared | None) -> Declared | None:
         """What can be asked of a run that the job trains, beside what its trainer declared itself."""
         life = self.life
@@ -194,7 +188,9 @@ class Job:
         # One process for several runs: a resume would take all of them back.
         resumes = resume is not None and "rollback" not in verbs and len(life.runs) == 1
         if not resumes:
-            return replace(own or Declared({}, frozenset(), frozenset()), verbs=frozenset(verbs))
+            own = own or Declared({}, frozenset(), frozenset())
+            never = {verb: why for verb, why in own.never.items() if verb not in verbs}
+            return replace(own, verbs=frozenset(verbs), never=never)
         return replace(self._resumable(life, own), verbs=frozenset({*verbs, "rollback"}))
 
     def _resumable(self, life: LifeRow, own: Declared | None) -> Declared:

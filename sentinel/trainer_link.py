@@ -49,7 +49,6 @@ class TrainerLink:
             act: whether what rules ask for is sent at all.
         """
         self._job = job
-        self._own_catalogue = job.catalogue(folder) if job is not None else list[Checkpoint]
         self._run = run
         self._judge = judge
         self._dispatch = dispatch
@@ -86,7 +85,7 @@ class TrainerLink:
 
     def checkpoints(self) -> Sequence[Checkpoint]:
         """List the run's checkpoints."""
-        return (self.registration.catalogue or self._own_catalogue)()
+        return self.registration.catalogue() if self.registration.catalogue is not None else ()
 
     def hear_of_attempts(self, attempts: Attempts) -> None:
         """Take the trainer's word for the attempts that its files tell of."""
