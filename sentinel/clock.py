@@ -65,8 +65,8 @@ class AwakeClock:
         return self._clock.monotonic() - self._asleep
 
     def rest(self, seconds: float) -> None:
-        """Sleep, as was meant."""
-        self._clock.rest(seconds)
+        """Sleep, and no longer than was meant."""
+        self.wait(self._clock.rest, seconds)
 
     def wait(self, waiting: Callable[[float], object], seconds: float) -> None:
         """Wait on purpose, for at most `seconds`; a wait that took much longer was no wait but a standstill.

@@ -89,3 +89,6 @@ def test_a_standstill_costs_no_patience() -> None:
     assert clock.wall() == real.wall()
     clock.rest(2.0)
     assert clock.monotonic() == before + 3.0
+    real.rest = lambda seconds: real.advance(seconds + HOUR)  # type: ignore[method-assign]  # asleep in it
+    clock.rest(2.0)
+    assert clock.monotonic() == before + 5.0
