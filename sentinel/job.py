@@ -75,6 +75,7 @@ class Job:
         self._ending: EndingOf | None = None
         self._registrations: dict[str, Registration] = {}
         self._catalogues: dict[str, Callable[[], Sequence[Checkpoint]]] = {}
+        self._good: dict[str | None, Callable[[], Checkpoint | None]] = {}
         self._settled: dict[str, list[Settled]] = {}
         self._looked_at: dict[str, float] = {}
         self._mine: set[int] = set()  # starts that were recorded by this object: no other process makes them
@@ -158,10 +159,12 @@ class Job:
         run: str,
         registration: Registration,
         catalogue: Callable[[], Sequence[Checkpoint]],
+        good: Callable[[], Checkpoint | None],
         end: Callable[[str, float], None],
     ) -> None:
-        """Learn who trains a run, where its checkpoints are, and how its trainer is asked to end."""
+        """Learn who trains a run, its checkpoints, the newest good one, and how its trainer is ended."""
         self._registrations[run] = registration
+        self._good[run] = good
         self._catalogues[run] = catalogue
         self._enders[run] = end
         beat = registration.heartbeat_step()
@@ -465,15 +468,12 @@ class Job:
         self._mail.post(words.waits(life, found.reason, now), now)
 
     def _way_back(self, life: LifeRow) -> tuple[Sequence[str], str | None, Checkpoint | None]:
-        """The command of a restart: from the newest whole checkpoint where a resume command is configured."""
-        resume = self._settings.resume
-        if resume is None or len(life.runs) != 1:
-            return self.lives[0].command, None, None
-        run = life.runs[0]
-        whole = [c for c in self._catalogues[run]() if c.verified] if run in self._catalogues else []
-        if not whole:
-            return self.lives[0].command, None, None
-        target = max(whole, key=lambda c: c.wall_time)
+        """The command of a restart: from the newest good checkpoint where a resume command is configured."""
+        runs = next((each.runs for each in reversed(self.lives) if each.runs), ())
+        run = runs[0] if len(runs) == 1 else None
+        target = self._good[run]() if run in self._good and self._settings.resume is not None else None
+        if run is None or target is None:
+            return life.command, life.run, None
         return self._render(run, target, life.overrides), run, target
 
     def _render(self, run: str, target: Checkpoint, overrides: Mapping[str, Setting]) -> list[str]:

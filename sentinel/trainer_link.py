@@ -69,7 +69,7 @@ class TrainerLink:
             self._judge.declared = self.registration.declared
             self._judge.catalogue = self.registration.catalogue
         if self._job is not None:
-            self._job.meet(self._run, self.registration, self.checkpoints, self._end_by_letter)
+            self._job.meet(self._run, self.registration, self.checkpoints, self._good, self._end_by_letter)
             if self._job.trains(self._run):
                 self._judge.unreachable = self.unreachable if self._act else ""
                 self._judge.declared = self._job.declared(self._run, self.registration.declared)
@@ -82,6 +82,11 @@ class TrainerLink:
         if self._job is not None and self._job.trains(self._run):
             return ""
         return self.registration.unreachable
+
+    def _good(self) -> Checkpoint | None:
+        """The newest checkpoint that a restart may go on from."""
+        self._judge.catalogue = self.checkpoints
+        return self._judge.newest_good()
 
     def checkpoints(self) -> Sequence[Checkpoint]:
         """List the run's checkpoints."""
