@@ -11,14 +11,13 @@ from __future__ import annotations
 import json
 import secrets
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from sentinel import job_words as words
-from sentinel.actuator import State
 from sentinel.checkpoints import Checkpoint
 from sentinel.clock import Clock
 from sentinel.config import Settings
@@ -26,20 +25,18 @@ from sentinel.control import Letter
 from sentinel.dispatch import Settled
 from sentinel.ending import EndingOf, Phase, begin, step
 from sentinel.errors import ConfigError
+from sentinel.job_commands import JobCommands
+from sentinel.job_runs import JobRuns, Met
 from sentinel.journal import Journal
 from sentinel.launch import claim
 from sentinel.lives import OPEN, After, LifeRow, Lives
 from sentinel.mail import Mail
-from sentinel.members import everyone, holders, identify, members
+from sentinel.members import identify, members
 from sentinel.policy import Declared
 from sentinel.process import Process, from_record, send
-from sentinel.registration import Registration
 from sentinel.restarts import Again, Life, after_failure
-from sentinel.resume import Setting, resolve
+from sentinel.resume import resolve
 from sentinel.supervise import Processes
-
-LOOK_AGAIN = 2.0
-"""Seconds between two looks at whose a run is."""
 
 UNKNOWN_CODE = 3
 """Our exit code where the job's own cannot be known: it was not our child when it ended."""
@@ -73,11 +70,8 @@ class Job:
         self._act = act
         self._rows = Lives(journal)
         self._ending: EndingOf | None = None
-        self._registrations: dict[str, Registration] = {}
-        self._catalogues: dict[str, Callable[[], Sequence[Checkpoint]]] = {}
-        self._good: dict[str | None, Callable[[], Checkpoint | None]] = {}
-        self._settled: dict[str, list[Settled]] = {}
-        self._looked_at: dict[str, float] = {}
+        self._commands = JobCommands(journal)
+        self._runs = JobRuns(settings, clock)
         self._mine: set[int] = set()  # starts that were recorded by this object: no other process makes them
         self._to_send: list[tuple[Process, signal.Signals]] = []
         self._end_seen = False
@@ -85,7 +79,6 @@ class Job:
         self._now = clock.wall()
         self._sign = clock.monotonic()
         self._beats: dict[str, int | None] = {}
-        self._enders: dict[str, Callable[[str, float], None]] = {}
         self.lives: list[LifeRow] = []
         self._reload()
 
@@ -146,7 +139,7 @@ class Job:
         if life is None or life.began is None or last_wall is None or last_wall < life.began - 1:
             return
         if run not in life.runs:
-            if not self._owns(run, files, life):
+            if not self._runs.is_of(run, files, life, self._mark(life)):
                 return
             self._rows.change(life.id, runs=(*life.runs, run))
         self._sign = self._clock.monotonic()
@@ -154,20 +147,10 @@ class Job:
             self._rows.change(life.id, furthest=run_step)
         self._reload()
 
-    def meet(
-        self,
-        run: str,
-        registration: Registration,
-        catalogue: Callable[[], Sequence[Checkpoint]],
-        good: Callable[[], Checkpoint | None],
-        end: Callable[[str, float], None],
-    ) -> None:
-        """Learn who trains a run, its checkpoints, the newest good one, and how its trainer is ended."""
-        self._registrations[run] = registration
-        self._good[run] = good
-        self._catalogues[run] = catalogue
-        self._enders[run] = end
-        beat = registration.heartbeat_step()
+    def meet(self, run: str, met: Met) -> None:
+        """Take note of a run and of what its trainer says."""
+        self._runs.meet(run, met)
+        beat = met.registration.heartbeat_step()
         if self.trains(run) and beat != self._beats.get(run):
             self._beats[run], self._sign = beat, self._clock.monotonic()
 
@@ -175,7 +158,7 @@ class Job:
         """Whether this verb is ours to carry out for a run, since its trainer cannot."""
         if not self.trains(run):
             return False
-        verbs = self._verbs(run)
+        verbs = self._runs.verbs(run)
         if verb == "rollback":
             return verb not in verbs and self._settings.resume is not None
         return verb == "terminate" and verb not in verbs
@@ -183,33 +166,7 @@ class Job:
     def declared(self, run: str, own: Declared | None) -> Declared | None:
         """What can be asked of a run that the job trains, beside what its trainer declared itself."""
         life = self.life
-        if life is None or not self.trains(run):
-            return own
-        resume = self._settings.resume
-        verbs = set(own.verbs) if own is not None else set()
-        verbs.add("terminate")
-        # One process for several runs: a resume would take all of them back.
-        resumes = resume is not None and "rollback" not in verbs and len(life.runs) == 1
-        if not resumes:
-            own = own or Declared({}, frozenset(), frozenset())
-            never = {verb: why for verb, why in own.never.items() if verb not in verbs}
-            return replace(own, verbs=frozenset(verbs), never=never)
-        return replace(self._resumable(life, own), verbs=frozenset({*verbs, "rollback"}))
-
-    def _resumable(self, life: LifeRow, own: Declared | None) -> Declared:
-        """What a resume command can change: the values in force, and any absolute one."""
-        resume = self._settings.resume
-        table = self._settings.service.trainer.parameters
-        values = {name: each.value for name, each in table.items()} | dict(own.values if own else {})
-        bounds = {name: (each.low, each.high) for name, each in table.items()}
-        takes = resume is not None and resume.takes_overrides
-        return Declared(
-            {**values, **life.overrides} if takes else {},
-            frozenset(),
-            frozenset(),
-            open=takes,
-            bounds=bounds,
-        )
+        return own if life is None or not self.trains(run) else self._runs.declared(life, own)
 
     def take_over(self, run: str, row: Mapping[str, Any]) -> bool:
         """Carry out a rollback that the trainer cannot do; returns whether that can be done here."""
@@ -217,18 +174,18 @@ class Job:
         if life is None or life.state != "running" or self._settings.resume is None or life.runs != (run,):
             return False
         self._journal.change("UPDATE commands SET carrier = 'job' WHERE run = ? AND id = ?", run, row["id"])
-        self._note(
+        self._commands.note(
             row, "intended", f"the trainer refused ({row['reason']}); it is ended and resumed", self._now
         )
         return True
 
     def settled(self, run: str) -> list[Settled]:
         """Take what has come of the commands that were carried out here."""
-        return self._settled.pop(run, [])
+        return self._commands.settled(run)
 
     def in_flight(self, run: str) -> set[str]:
         """The verbs that are under way here."""
-        return {row["verb"] for row in self._open_commands() if row["run"] == run}
+        return self._commands.in_flight(run)
 
     def starts(self, run: str) -> list[tuple[float, int | None]]:
         """When each further life began (wall time), and the step it was resumed at where one is known."""
@@ -244,10 +201,10 @@ class Job:
         """Take the job one step further; only inside a transaction, before the runs are looked at."""
         self._reload()
         self._now = now
-        self._lively = bool(self._settled) or any(life.state in OPEN for life in self.lives)
+        self._lively = self._commands.untold or any(life.state in OPEN for life in self.lives)
         if not self.lives or self.code is not None:
-            for row in self._open_commands():
-                self._settle(
+            for row in self._commands.open():
+                self._commands.settle(
                     row, "done" if row["verb"] == "terminate" else "failed", "the job has ended", now
                 )
             return
@@ -296,7 +253,7 @@ class Job:
         if found is None and pid is not None:
             if pid in self._processes.exits:
                 self._rows.change(life.id, state="ended", ended=now, code=self._processes.exits[pid])
-                self._finish_request(life, "failed", "the resume command could not be started", now)
+                self._commands.settle_request(life, "failed", "the resume command could not be started", now)
             return
         if found is None:  # recorded by a sentinel that was killed before it could start it
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -323,7 +280,7 @@ class Job:
         self._processes.current, self._processes.mark = found, self._mark(life)
         self._end_seen, self._sign = False, self._clock.monotonic()
         if life.request is not None:
-            self._finish_request(life, "done", "", now)
+            self._commands.settle_request(life, "done", "", now)
         if life.cause != "start":
             self._mail.post(words.started(life, found, now), now)
 
@@ -343,7 +300,7 @@ class Job:
             self._end_seen = False
             hung = self._clock.monotonic() - self._sign
             policy = self._settings.restart
-            if self._ended_by_command(life, "done"):
+            if self._commands.ended_by(life, "done"):
                 self._stop(life, "end", "the trainer has ended as it was asked to", asked=True)
             elif self._act and policy.on == "hang" and hung > policy.hang_after:
                 self._stop(life, "restart", f"no sign of progress for {policy.hang_after:g} s", asked=False)
@@ -354,7 +311,7 @@ class Job:
         code = self._processes.exits.get(life.process.pid)
         self._rows.change(life.id, code=code)
         life = replace(life, code=code)
-        if self._ended_by_command(life):
+        if self._commands.ended_by(life):
             self._stop(life, "end", "the end was asked for", asked=False)
             self._end(self._row(life.id), now)
         elif self._was_asked(life) or code == 0 or code is None or self._settings.restart.on == "never":
@@ -365,23 +322,9 @@ class Job:
 
     def _was_asked(self, life: LifeRow) -> bool:
         """Whether a person, a rule or the trainer itself meant this end."""
-        if self._processes.asked_to_stop is not None or self._ended_by_command(life):
+        if self._processes.asked_to_stop is not None or self._commands.ended_by(life):
             return True
-        met = [self._registrations[run] for run in life.runs if run in self._registrations]
-        return any(trainer.finished and trainer.outcome != "failed" for trainer in met)
-
-    def _ended_by_command(self, life: LifeRow, *states: str) -> bool:
-        """Whether a `terminate` was asked for in this life; with `states`: and has come to one of them."""
-        found = [
-            row["state"]
-            for run in life.runs
-            for row in self._journal.rows(
-                "SELECT state FROM commands WHERE run = ? AND verb = 'terminate' AND asked >= ?",
-                run,
-                life.began,
-            )
-        ]
-        return any(state in states if states else state not in ("refused", "expired") for state in found)
+        return self._runs.finished(life)
 
     def _stop(self, life: LifeRow, after: After, reason: str, *, asked: bool) -> None:
         self._ending = begin(self._clock.monotonic(), asked=asked)
@@ -397,7 +340,7 @@ class Job:
         left = members(self._mark(life))
         if self._processes.lives(process) and all(each.pid != process.pid for each in left):
             left.append(process)
-        asked = self._letters_open(life)
+        asked = self._commands.letters_open(life)
         before = self._ending or begin(self._clock.monotonic(), asked=asked)
         self._ending, signals = step(
             before,
@@ -409,12 +352,12 @@ class Job:
         )
         self._to_send += [(each, signum) for each in left for signum in signals]
         if signals:
-            self._note_commands(life, self._ending.phase, now)
+            self._commands.note_phase(life, self._ending.phase, now)
         if self._ending.phase is Phase.OUTLIVED:
             self._ending = None
             self._drop_next("its processes outlive SIGKILL", now)
             self._rows.change(life.id, state="running", after="")
-            self._fail_commands(life, "a process outlives SIGKILL", now)
+            self._commands.fail_all(life, "a process outlives SIGKILL", now)
         elif self._ending.phase is Phase.OVER:
             self._processes.reap()
             self._ending = None
@@ -424,7 +367,7 @@ class Job:
     def _close(self, life: LifeRow, now: float) -> None:
         """A life is over, and so is everything that belonged to it; say what follows."""
         self._rows.change(life.id, state="ended", ended=now, code=life.code)
-        self._settle_ended(life, now)
+        self._commands.settle_ended(life, now)
         self._reload()
         self._end_seen = False
         if life.after == "resume":
@@ -471,39 +414,29 @@ class Job:
         """The command of a restart: from the newest good checkpoint where a resume command is configured."""
         runs = next((each.runs for each in reversed(self.lives) if each.runs), ())
         run = runs[0] if len(runs) == 1 else None
-        target = self._good[run]() if run in self._good and self._settings.resume is not None else None
+        target = (
+            self._runs.newest_good(run) if run is not None and self._settings.resume is not None else None
+        )
         if run is None or target is None:
             return life.command, life.run, None
-        return self._render(run, target, life.overrides), run, target
-
-    def _render(self, run: str, target: Checkpoint, overrides: Mapping[str, Setting]) -> list[str]:
-        resume = self._settings.resume
-        assert resume is not None, "asked only where there is one"
-        folder = self._registrations[run].control.parent
-        return resume.render(
-            checkpoint=str(target.path.absolute()),
-            step=target.step,
-            run=str(folder.absolute()),
-            overrides=overrides,
-            command=self.lives[0].command,
-        )
+        return self._runs.command(run, target, life.overrides, self.lives[0].command), run, target
 
     # ── commands that are carried out here ──
 
     def _carry(self, now: float) -> None:
-        for row in self._open_commands():
+        for row in self._commands.open():
             life = self.life
-            if row["state"] != "intended" or row["run"] not in self._registrations:
+            if row["state"] != "intended" or row["run"] not in self._runs:
                 continue  # under way, or not yet met again after a restart
             if life is None:
-                self._settle(row, "failed", "the job has ended", now)
+                self._commands.settle(row, "failed", "the job has ended", now)
             elif row["verb"] == "terminate":
-                self._note(row, "stopping", row["reason"], now)
+                self._commands.note(row, "stopping", row["reason"], now)
                 self._drop_next("the end of the job was asked for", now)
                 self._stop(life, "end", row["reason"], asked=False)
                 self._reload()
             elif life.state == "stopping":
-                self._settle(row, "failed", "the job is being ended", now)
+                self._commands.settle(row, "failed", "the job is being ended", now)
             else:
                 self._prepare(row, life, now)
                 self._reload()
@@ -511,24 +444,23 @@ class Job:
     def _prepare(self, row: Mapping[str, Any], life: LifeRow, now: float) -> None:
         """Begin a rollback by a stop and a resume: the next life is recorded before this one is ended."""
         run, letter = row["run"], Letter.from_json(row["letter"])
-        target = next(
-            (c for c in self._catalogues.get(run, list)() if c.name == letter.to_checkpoint and c.verified),
-            None,
-        )
-        declared = self._resumable(life, self._registrations[run].declared)
+        target = self._runs.checkpoint(run, letter.to_checkpoint)
+        declared = self._runs.resumable(life, self._runs.own(run))
         if target is None or self._settings.resume is None:
-            self._settle(row, "refused", f"checkpoint {letter.to_checkpoint} cannot be resumed from", now)
+            self._commands.settle(
+                row, "refused", f"checkpoint {letter.to_checkpoint} cannot be resumed from", now
+            )
             return
         changed = resolve(letter.set, declared.values, declared.bounds)
         if isinstance(changed, str):
-            self._settle(row, "refused", changed, now)
+            self._commands.settle(row, "refused", changed, now)
             return
         overrides = {**life.overrides, **changed}
         self._rows.add(
             life.job,
             "resume",
             "waiting",
-            self._render(run, target, overrides),
+            self._runs.command(run, target, overrides, self.lives[0].command),
             life.folder,
             reason=letter.reason,
             overrides=overrides,
@@ -537,105 +469,18 @@ class Job:
             step=target.step,
             request=letter.id,
         )
-        asked = self._ask_to_end(run, f"to go on from {target.name}", now)
-        self._note(row, "stopping", "the job is ended, to go on from the checkpoint", now)
+        asked = self._runs.ask_to_end(run, f"to go on from {target.name}", now)
+        self._commands.note(row, "stopping", "the job is ended, to go on from the checkpoint", now)
         self._stop(life, "resume", f"rollback to {target.name}", asked=asked)
-
-    def _ask_to_end(self, run: str, why: str, now: float) -> bool:
-        """Ask a trainer that listens to end in its own way; returns whether it was asked."""
-        end = self._enders.get(run)
-        if end is None or "terminate" not in self._verbs(run):
-            return False
-        end(why, now)
-        return True
-
-    def _open_commands(self) -> list[dict[str, Any]]:
-        settled = [state.value for state in State if state.settled]
-        rows = self._journal.rows("SELECT * FROM commands WHERE carrier = 'job' ORDER BY asked, id")
-        return [dict(row) for row in rows if row["state"] not in settled]
-
-    def _note(self, row: Mapping[str, Any], state: str, what: str, now: float) -> None:
-        run, number = row["run"], row["id"]
-        self._journal.change(
-            "UPDATE commands SET state = ?, updated = ? WHERE run = ? AND id = ?", state, now, run, number
-        )
-        self._journal.add("command_steps", run=run, id=number, wall_time=now, what=f"{state}: {what}")
-
-    def _settle(self, row: Mapping[str, Any], state: str, reason: str, now: float) -> None:
-        """Give a command its outcome; its run tells it in this same transaction."""
-        run, number = row["run"], row["id"]
-        self._note(row, state, reason, now)
-        if reason:
-            self._journal.change(
-                "UPDATE commands SET reason = ? WHERE run = ? AND id = ?", reason, run, number
-            )
-        found = self._journal.rows("SELECT * FROM commands WHERE run = ? AND id = ?", run, number)
-        self._settled.setdefault(run, []).append(Settled(dict(found[0]), final=True))
-
-    def _note_commands(self, life: LifeRow, phase: Phase, now: float) -> None:
-        """Say of the commands that end this life how far that is."""
-        for row in self._open_commands():
-            if row["run"] in life.runs and row["state"] != "intended":
-                sent = "SIGKILL sent" if phase is Phase.KILLING else "SIGCONT and SIGTERM sent"
-                self._note(row, phase.value, sent, now)
-
-    def _fail_commands(self, life: LifeRow, reason: str, now: float) -> None:
-        for row in self._open_commands():
-            if row["run"] in life.runs:
-                self._settle(row, "failed", reason, now)
-
-    def _finish_request(self, life: LifeRow, state: str, reason: str, now: float) -> None:
-        for row in self._open_commands():
-            if row["run"] == life.run and row["id"] == life.request:
-                self._settle(row, state, reason, now)
 
     def _drop_next(self, reason: str, now: float) -> None:
         """The life that was to follow is not wanted any more."""
         for life in self.lives:
             if life.state == "waiting":
                 self._rows.change(life.id, state="void", reason=reason)
-                self._finish_request(life, "failed", reason, now)
-
-    def _settle_ended(self, life: LifeRow, now: float) -> None:
-        """A life has ended: whoever asked for that has it."""
-        for row in self._open_commands():
-            if row["verb"] == "terminate" and row["run"] in life.runs:
-                self._settle(row, "done", "", now)
-
-    def _letters_open(self, life: LifeRow) -> bool:
-        """Whether a trainer has been asked to end by letter and that has no outcome yet."""
-        settled = [state.value for state in State if state.settled]
-        return any(
-            row["state"] not in settled
-            for run in life.runs
-            for row in self._journal.rows(
-                "SELECT state FROM commands WHERE run = ? AND verb = 'terminate' AND carrier = 'letter'", run
-            )
-        )
+                self._commands.settle_request(life, "failed", reason, now)
 
     # ── who is who ──
-
-    def _owns(self, run: str, files: Sequence[Path], life: LifeRow) -> bool:
-        """Whether the job trains this run: its guard, or who has its files open, or at least nobody else."""
-        now = self._clock.monotonic()
-        if now - self._looked_at.get(run, float("-inf")) < LOOK_AGAIN:
-            return False
-        self._looked_at[run] = now
-        family = members(self._mark(life))
-        registration = self._registrations.get(run)
-        trainer = registration.process if registration is not None and not registration.finished else None
-        if trainer is not None:
-            return any((p.pid, p.start_time) == (trainer.pid, trainer.start_time) for p in family)
-        if holders(files, family):
-            return True
-        return not life.runs and not holders(files, everyone())
-
-    def _verbs(self, run: str) -> frozenset[str]:
-        registration = self._registrations.get(run)
-        if registration is None or registration.finished or registration.liveness.ended:
-            return frozenset()
-        declared = registration.declared
-        return declared.verbs if declared is not None else frozenset()
 
     def _mark(self, life: LifeRow) -> str:
         """What every process of this life carries among its variables."""

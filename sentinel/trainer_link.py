@@ -16,6 +16,7 @@ from sentinel.checkpoints import Checkpoint
 from sentinel.control import announced
 from sentinel.dispatch import Dispatch, Settled
 from sentinel.job import Job
+from sentinel.job_runs import Met
 from sentinel.judge import Judge, Step
 from sentinel.policy import Action
 from sentinel.registration import Registration, Terms
@@ -69,7 +70,9 @@ class TrainerLink:
             self._judge.declared = self.registration.declared
             self._judge.catalogue = self.registration.catalogue
         if self._job is not None:
-            self._job.meet(self._run, self.registration, self.checkpoints, self._good, self._end_by_letter)
+            self._job.meet(
+                self._run, Met(self.registration, self.checkpoints, self._good, self._end_by_letter)
+            )
             if self._job.trains(self._run):
                 self._judge.unreachable = self.unreachable if self._act else ""
                 self._judge.declared = self._job.declared(self._run, self.registration.declared)
