@@ -10,6 +10,8 @@ Lightning's own `ckpt_path`. Who keeps calling `trainer.fit()` gets checkpoint a
 
 from __future__ import annotations
 
+import contextlib
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from sentinel.adapters import folder, rates
 from sentinel.guard import VERBS, Command, Guard, Parameter, Value
+
+DOORBELL = signal.SIGUSR2
 
 
 class SentinelCallback(Callback):
@@ -40,6 +44,7 @@ class SentinelCallback(Callback):
         self._ended = False
         self._values: dict[str, Value] = {}
         self._next_save = 0
+        self._ring: Any = None
         self._least: tuple[Any, Any] | None = (
             None  # min_epochs and min_steps, while a rollback overrules them
         )
@@ -47,6 +52,9 @@ class SentinelCallback(Callback):
     def fit(self, trainer: Any, *arguments: Any, **options: Any) -> None:
         """Fit as `trainer.fit` does, and again after every rollback."""
         self._returns = True
+        with contextlib.suppress(ValueError):  # outside the main thread there is no doorbell
+            if signal.getsignal(DOORBELL) == signal.SIG_DFL:
+                signal.signal(DOORBELL, signal.SIG_IGN)  # what Lightning restores after a fit must not kill
         trainer.fit(*arguments, **options)
         while self._back is not None:
             command, saved = self._back
@@ -65,6 +73,12 @@ class SentinelCallback(Callback):
         """Register; after a rollback, set the remedy's values over what the checkpoint has brought back."""
         if self._guard is None:
             self._register(trainer)
+            self._ring = signal.getsignal(DOORBELL)
+        else:
+            with contextlib.suppress(ValueError):
+                signal.signal(
+                    DOORBELL, self._ring
+                )  # Lightning has taken it down with the end of the last fit
         if self._back is None:
             self._save(trainer)
             return

@@ -8,14 +8,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+RATES = ("lr", "initial_lr", "max_lr", "min_lr")  # of a parameter group; the last two are OneCycleLR's
+BASES = ("base_lrs", "max_lrs")  # of a scheduler; the second is CyclicLR's
+
 
 def scale(optimizers: Iterable[Any], schedulers: Iterable[Any], factor: float) -> None:
-    """Multiply the rates in force, and the base that torch's schedulers compute the next ones from."""
+    """Multiply the rates in force, and all that torch's schedulers compute the next ones from.
+
+    A floor that a schedule was given (`eta_min`, `min_lr` of ReduceLROnPlateau) stays where it is.
+    """
     for optimizer in optimizers:
         for group in optimizer.param_groups:
-            group["lr"] *= factor
-            if "initial_lr" in group:
-                group["initial_lr"] *= factor
+            group.update({name: group[name] * factor for name in RATES if name in group})
     for scheduler in schedulers:
-        if hasattr(scheduler, "base_lrs"):
-            scheduler.base_lrs = [rate * factor for rate in scheduler.base_lrs]
+        for name in BASES:
+            if hasattr(scheduler, name):
+                setattr(scheduler, name, [rate * factor for rate in getattr(scheduler, name)])
+        scale(
+            (), getattr(scheduler, "_schedulers", ()), factor
+        )  # SequentialLR and ChainedScheduler hold others

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import time
 from dataclasses import dataclass, field
@@ -53,7 +54,11 @@ class Script:
         now = time.time()
         present = {"if_attempt": self.trainer()["attempt"], "issued_at": now, "expires_at": now + 60}
         write_letter(self.control, Letter(id=self.sent, **{**present, **fields}))
-        os.kill(self.trainer()["pid"], signal.SIGUSR2)
+        pid = self.trainer()["pid"]
+        mask = re.search(r"^SigCgt:\s*(\w+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+        assert mask is not None
+        assert int(mask[1], 16) >> (signal.SIGUSR2 - 1) & 1, "without a handler the bell would kill"
+        os.kill(pid, signal.SIGUSR2)
 
     def receipt(self, number: int) -> Receipt | None:
         return read_receipt(self.control, number)

@@ -18,7 +18,8 @@ pytest.importorskip("torch")
 
 __all__ = ["scene"]
 
-LAUNCH = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "examples.ddp_loop")
+LAUNCH = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m")
+EXAMPLE = "examples.ddp_loop"
 
 
 @pytest.fixture
@@ -26,10 +27,10 @@ def torchrun(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Start the example under torchrun; killed, ranks and all, when the test ends."""
     started: list[subprocess.Popen[str]] = []
 
-    def start(*options: str) -> subprocess.Popen[str]:
+    def start(*options: str, module: str = EXAMPLE) -> subprocess.Popen[str]:
         environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
         process = subprocess.Popen(
-            [sys.executable, *LAUNCH, *options],
+            [sys.executable, *LAUNCH, module, *options],
             cwd=ROOT,
             env=environment,
             text=True,
@@ -95,7 +96,7 @@ def test_a_job_of_two_ranks_is_brought_back(scene: Scene) -> None:
     """The example as its header says: the loss is infinite, both ranks go back, half the rate, finished."""
     scene.config.write_text('version = 1\ninclude = ["pack:generic"]\n', encoding="utf-8")
     sentinel = scene.sentinel("--act")
-    job = scene.start(*LAUNCH, str(scene.logdir / "ddp"), "--steps", "600", log="job.log")
+    job = scene.start(*LAUNCH, EXAMPLE, str(scene.logdir / "ddp"), "--steps", "600", log="job.log")
     assert job.wait(60) == 0, scene.said("job.log")
     until(lambda: not scene.rows("SELECT 1 FROM commands WHERE state != 'done'"), "the outcome is read")
     sentinel.terminate()

@@ -184,3 +184,13 @@ def test_a_further_trainer_is_a_further_attempt(tmp_path: Path) -> None:
     trainer, *_ = job(tmp_path, script, callbacks=[watch, sentinel])
     sentinel.fit(trainer, Line(), loader)
     assert (script.done(1).attempt, trainer.global_step) == (1, 3)
+
+
+def test_the_doorbell_works_in_every_fit(tmp_path: Path) -> None:
+    """Lightning restores all signal handlers when a fit ends; the next one hangs the bell again."""
+    script = Script(tmp_path / "run").at(26, "rollback", to_step=20).at(24, "terminate")
+    trainer, _, sentinel, loader = job(tmp_path, script)
+    sentinel.fit(trainer, Line(), loader)
+    assert script.done(2).checkpoint_step == trainer.global_step
+    assert trainer.global_step < 40
+    assert script.trainer()["signal"] == "SIGUSR2"
