@@ -14,6 +14,7 @@ from importlib.metadata import version
 from rules.source import RuleErrors
 from sentinel.commands import (
     check,
+    doctor,
     explain,
     gate,
     init,
@@ -105,6 +106,7 @@ def _parser() -> argparse.ArgumentParser:
         test,
         command_,
         status,
+        doctor,
         systemd,
     ):
         command.add(commands)

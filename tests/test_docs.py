@@ -158,7 +158,7 @@ def keys(model: type[BaseModel]) -> list[str]:
 
 TABLES = [
     *(config.Service, config.RunTable, config.TrainerTable, config.StateTable),
-    *(config.RestartTable, config.ParameterTable),
+    *(config.RestartTable, config.ParameterTable, config.SignalsTable, config.CheckpointsTable),
     *(config.NotifyTable, config.ConsoleTable, config.SlackTable),
     *(schema.RuleFile, schema.RuleSpec, schema.MetricSpec, schema.LadderSpec, schema.RungSpec),
     *(schema.RemedySpec, schema.TrySpec, schema.LimitsSpec, schema.InhibitSpec),

@@ -44,6 +44,7 @@ ONE_LIBRARY_ONE_FILE = {
     "rich": {
         "notifier/console.py",
         "sentinel/comparison_report.py",
+        "sentinel/doctor_report.py",
         "sentinel/explain.py",
         "sentinel/gate_report.py",
         "sentinel/report.py",
