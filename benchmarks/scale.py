@@ -15,8 +15,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import closing
 from pathlib import Path
 
+from sentinel.journal import Journal
+from sentinel.state import JOURNAL
 from tests.sentinel.event_files import scalar
 
 TAGS = tuple(f"train/{name}" for name in ("loss", "actor_loss", "critic_loss", "q_mean", "lr"))
@@ -24,8 +27,8 @@ TAGS += tuple(f"rollout/{name}" for name in ("ep_rew_mean", "ep_len_mean", "fps"
 POINTS = 200
 """Points of each tag that a run has logged before: an hour ago, so it is over."""
 
-SETTLE = 8
-"""Seconds in a row without a burst of work after which the sentinel has taken everything up."""
+SETTLE = 12.0
+"""Seconds from the last run that was taken up to the first measurement: more than a slow round."""
 
 
 def write_runs(logdir: Path, runs: int) -> list[Path]:
@@ -54,21 +57,27 @@ def resident(pid: int) -> float:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-def settle(process: subprocess.Popen[bytes], log: Path) -> None:
-    """Wait until the sentinel has read everything, and what it takes is what it takes at rest.
+def settle(process: subprocess.Popen[bytes], state: Path, runs: int, log: Path) -> None:
+    """Wait until the sentinel has taken up every run, and then for some rounds more.
 
     Raises:
         RuntimeError: it has ended.
     """
-    before, last, calm = spent(process.pid), float("inf"), 0
-    while calm < SETTLE:
-        time.sleep(1.0)
+    while known(state) < runs:
+        time.sleep(0.5)
         if process.poll() is not None:
             raise RuntimeError(f"the sentinel ended with {process.returncode}: {log.read_text()[-2000:]}")
-        now = spent(process.pid)
-        took = now - before
-        calm = calm + 1 if took < 0.9 and took < 1.5 * last + 0.05 else 0
-        before, last = now, took
+    time.sleep(SETTLE)
+
+
+def known(state: Path) -> int:
+    """Count the runs that the sentinel has read to their end."""
+    if not (state / JOURNAL).exists():
+        return 0
+    with closing(Journal(state / JOURNAL, read_only=True)) as journal:
+        if not journal.rows("SELECT 1 FROM sqlite_master WHERE name = 'requests'"):
+            return 0
+        return len(journal.rows("SELECT 1 FROM runs WHERE phase = 'past'"))
 
 
 def over(pid: int, seconds: float, files: list[Path], step: int) -> float:
@@ -93,7 +102,7 @@ def measure(runs: int, busy: int, seconds: float) -> str:
         with Path(folder, "log").open("wb") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log)
         try:
-            settle(process, Path(folder, "log"))
+            settle(process, state, runs, Path(folder, "log"))
             took, memory = spent(process.pid), resident(process.pid)
             idle = over(process.pid, seconds, [], 0)
             at_work = over(process.pid, seconds, files[:busy], POINTS)

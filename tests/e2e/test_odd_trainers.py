@@ -65,6 +65,7 @@ def test_one_that_ends_in_the_middle_has_failed_and_nothing_follows(scene: Scene
     assert stop(sentinel) == 0
 
 
+@pytest.mark.slow
 def test_one_in_a_long_call_of_c_is_waited_for(scene: Scene) -> None:
     """No Python handler runs for seconds; the ring is kept, and the command carried out after the call."""
     scene.write_rules(ack="20s", more=ONLY_SAVE)
@@ -91,6 +92,7 @@ def test_a_zombie_is_a_process_that_has_ended(scene: Scene) -> None:
     assert stop(sentinel) == 0
 
 
+@pytest.mark.slow
 def test_a_stopped_sentinel_comes_back_to_a_run_that_went_on(scene: Scene) -> None:
     """SIGSTOP for longer than every patience: no command was given up by that, and it says so."""
     scene.write_rules(ack="500ms", more=ONLY_SAVE)
