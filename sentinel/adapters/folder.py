@@ -7,6 +7,7 @@ Format: docs/guard.md. Standard library only.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -20,6 +21,8 @@ from sentinel.clock import SystemClock
 from sentinel.guard import Command, Value
 
 MANIFEST = "manifest.json"
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError)
+"""What reading a manifest can raise that somebody else wrote."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,15 @@ def look(path: Path) -> Saved:
     try:
         record = json.loads((path / MANIFEST).read_bytes())
         return Saved(path, int(record["step"]), int(record["attempt"]), dict(record.get("values") or {}))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+    ) as error:
         raise ValueError(f"checkpoint {path.name}: {type(error).__name__}: {error}") from error
 
 
@@ -107,18 +118,23 @@ def find(folder: Path, command: Command) -> Saved:
         if not before:
             raise ValueError(f"no checkpoint at or before step {command.to_step} in {folder}")
         saved = before[-1]
-    for name, entry in json.loads((saved.path / MANIFEST).read_bytes())["files"].items():
-        with (saved.path / name).open("rb") as content:
-            if hashlib.file_digest(content, "sha256").hexdigest() != entry["sha256"]:
-                raise ValueError(f"{saved.path.name}/{name} has other content than it was written with")
+    try:
+        for name, entry in json.loads((saved.path / MANIFEST).read_bytes())["files"].items():
+            with (saved.path / name).open("rb") as content:
+                if hashlib.file_digest(content, "sha256").hexdigest() != entry["sha256"]:
+                    raise ValueError(f"{name} has other content than it was written with")
+    except UNREADABLE as error:
+        raise ValueError(f"checkpoint {saved.path.name}: {error}") from error
     return saved
 
 
 def everything(folder: Path) -> list[Saved]:
     """Every checkpoint with a manifest, by step and attempt."""
-    found = [
-        look(path.parent) for path in folder.glob(f"*/{MANIFEST}") if not path.parent.name.startswith(".")
-    ]
+    found = []
+    for path in folder.glob(f"*/{MANIFEST}"):
+        if not path.parent.name.startswith("."):
+            with contextlib.suppress(ValueError):  # what is no manifest of ours is no checkpoint
+                found.append(look(path.parent))
     return sorted(found, key=lambda saved: (saved.step, saved.attempt))
 
 
