@@ -60,6 +60,19 @@ def test_exit_code_and_output_are_the_childs_own(scene: Scene) -> None:
     assert "ended with exit code 7" in told
 
 
+@pytest.mark.slow
+def test_a_file_gets_what_it_would_have_got(scene: Scene) -> None:
+    """Its standard output is the file itself: position, bytes and all, and nothing of ours."""
+    program = "import os; os.write(1, b'\\x00\\xff'); print(os.lseek(1, 0, os.SEEK_CUR), os.fstat(1).st_ino)"
+    path = scene.folder / "out"
+    with path.open("wb") as out:
+        done = subprocess.run(
+            run(scene, program), env=scene.environment, cwd=ROOT, stdout=out, timeout=60, check=False
+        )
+    assert done.returncode == 0
+    assert path.read_bytes() == b"\x00\xff2 %d\n" % path.stat().st_ino
+
+
 @pytest.mark.parametrize(
     ("signum", "code", "says"),
     [

@@ -56,6 +56,50 @@ def test_every_problem_of_every_file_comes_at_once(write: Write, tmp_path: Path)
         assert any(place in problem and words in problem for problem in problems(path)), (place, words, found)
 
 
+def test_restarts_and_resume_commands_are_checked_when_they_are_read(write: Write) -> None:
+    """Each at its place; in the night in which they are needed nobody is there to mend them."""
+    path = write(
+        'include = ["pack:generic"]\n'
+        "[trainer]\n"
+        'resume = "python train.py --resume {chekpoint}"\n'
+        'override_style = "--{name}"\n'
+        "[trainer.restart]\n"
+        'on = "failur"\n'
+        'budget = "5 an hour"\n'
+        "maximum = 3\n"
+        "[trainer.parameters]\n"
+        "lr = { value = 0.1, lo = 0 }\n"
+    )
+    found = problems(path)
+    for line, words in [
+        (3, "did you mean 'checkpoint'?"),
+        (4, "it names no {value}"),
+        (6, "did you mean 'failure'?"),
+        (7, 'write "5 in 1h"'),
+        (8, "did you mean 'max'?"),
+        (10, "unknown key 'lo'"),
+    ]:
+        assert any(f"{path}:{line}:" in problem and words in problem for problem in found), (line, found)
+
+
+def test_a_resume_command_in_force(write: Write) -> None:
+    """Never a restart unless it was asked for; a bare number is a parameter's value."""
+    plain = load(write('include = ["pack:generic"]\n'))
+    assert (plain.restart.on, plain.resume) == ("never", None)
+    text = (
+        'include = ["pack:generic"]\n[trainer]\nresume = "a {checkpoint} {overrides}"\n'
+        'restart = { on = "failure", budget = "2 in 30m" }\nparameters = { lr = 0.1 }\n'
+    )
+    found = load(write(text))
+    assert (found.restart.on, found.restart.budget.count, found.restart.budget.seconds) == (
+        "failure",
+        2,
+        1800,
+    )
+    assert found.resume is not None
+    assert found.service.trainer.parameters["lr"].value == 0.1
+
+
 def test_an_included_file_is_at_fault_in_its_own_name(write: Write) -> None:
     """The place is where it is to be corrected."""
     team = write('[[rule]]\nname = "x"\nexpr = "loss >"\n', "team.toml")

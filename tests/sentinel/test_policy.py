@@ -247,6 +247,21 @@ def test_tries_that_the_trainer_cannot_carry_out_are_skipped_and_that_is_said() 
     assert climb.exhausted
 
 
+def test_a_resume_command_takes_any_absolute_value_and_a_relative_one_only_of_what_is_known() -> None:
+    """Its values are words of a command; what they scale has to be known, and bounds hold."""
+    kept = [checkpoint(900)]
+    open_ = Declared({}, frozenset(), DECLARED.verbs, open=True)
+    _, actions = climb_to([1300, 1500], checkpoints=kept, declared=open_)
+    assert actions[-1].set == {"tau": 0.005}
+    assert "try 1 cannot be carried out: lr = 'x0.3' needs the present value of lr" in actions[-1].reason
+    _, actions = climb_to([1300, 1500], checkpoints=kept, declared=replace(open_, values={"lr": 0.001}))
+    assert actions[-1].set == {"lr": "x0.3"}
+    bounded = replace(open_, values={"lr": 0.001}, bounds={"lr": (0.001, None), "tau": (None, 0.001)})
+    _, actions = climb_to([1300, 1500], checkpoints=kept, declared=bounded)
+    assert verbs(actions) == ["notify", "checkpoint", "no rollback", "terminate"]
+    assert "tau = 0.005 lies outside of its bounds" in actions[2].reason
+
+
 def test_without_a_catalogue_a_rollback_names_no_target() -> None:
     """A replay says what would have been done, and cannot know to where."""
     _, actions = climb_to([1300, 1500], checkpoints=None, declared=None)
