@@ -19,6 +19,7 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.compat.proto.types_pb2 import DataType
 
+from notifier.format import neutral
 from rules.series import Sample
 from sentinel.errors import TailError
 from sentinel.records import (
@@ -327,12 +328,17 @@ def _scalars(event: Event) -> list[Sample]:
     for value in event.summary.value:
         kind = value.WhichOneof("value")
         if kind == "simple_value":
-            samples.append((value.tag, event.step, event.wall_time, value.simple_value))
+            samples.append((_name(value.tag), event.step, event.wall_time, value.simple_value))
         elif kind == "tensor" and value.metadata.plugin_data.plugin_name in _SCALAR_PLUGINS:
             number = _number(value.tensor)
             if number is not None:
-                samples.append((value.tag, event.step, event.wall_time, number))
+                samples.append((_name(value.tag), event.step, event.wall_time, number))
     return samples
+
+
+def _name(tag: str) -> str:
+    """Return a tag as text that acts on no terminal and forges no line, wherever it is printed later."""
+    return tag if tag.isprintable() else neutral(tag)
 
 
 def _number(tensor: TensorProto) -> float | None:
