@@ -38,3 +38,10 @@ def test_a_state_that_cannot_be_written_is_an_error_of_the_state(tmp_path: Path)
     with pytest.raises(StateError, match="may not act"):
         StateLock(tmp_path / "file" / "state")
     assert not is_held(tmp_path / "nowhere")
+
+
+def test_the_state_folder_is_its_owners_alone(tmp_path: Path) -> None:
+    """Who may write there could ask for commands."""
+    lock = StateLock(tmp_path / "state")
+    assert (tmp_path / "state").stat().st_mode & 0o777 == 0o700
+    lock.release()
