@@ -6,7 +6,7 @@ import signal
 from dataclasses import replace
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sentinel.actuator import Patience, Pending, Receipt, Signal, State, advance, intend, resume, unsent
@@ -101,10 +101,16 @@ def test_nothing_is_sent_to_who_cannot_be_seen() -> None:
 @given(
     st.sampled_from(["checkpoint", "terminate"]),
     st.lists(
-        st.tuples(st.floats(0, 400), st.sampled_from([ALIVE, UNKNOWN, GONE]), st.booleans(), st.booleans()),
+        st.tuples(
+            st.floats(0, 400),
+            st.sampled_from([ALIVE, ALIVE, ALIVE, ALIVE, UNKNOWN, GONE]),
+            st.sampled_from([False, False, False, True]),
+            st.booleans(),
+        ),
         max_size=12,
     ),
 )
+@settings(max_examples=200)
 def test_the_signal_itself_leaves_at_most_once(
     verb: str, history: list[tuple[float, Liveness, bool, bool]]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
@@ -11,6 +12,8 @@ import pytest
 from rules.source import RuleErrors
 from sentinel.config import load
 from sentinel.errors import ConfigError
+from sentinel.foreign import Patterns
+from tests.fakes import FakeClock
 
 Write: TypeAlias = Callable[..., Path]
 
@@ -139,3 +142,36 @@ def test_the_shipped_configurations_are_fine() -> None:
     assert load(Path(__file__).parents[2] / "sentinel.toml").mode == "observe"
     assert load(None).rules.rules
     assert {rule.name.partition("/")[0] for rule in load(None, ["td3"]).rules.rules} == {"td3"}
+
+
+def test_signals_that_no_job_could_obey_are_refused_all_at_once(write: Write) -> None:
+    """Each with the name that was meant, or why it is none."""
+    path = write(
+        'include = ["pack:generic"]\n[trainer.signals]\ncheckpoint = "SIGUSR"\nterminate = "SIGKILL"\n'
+        'rollback = "SIGUSR2"\n[checkpoints]\npatterns = ["{stp}", "a/{step}"]\nfolders = "."\n'
+    )
+    text = "\n".join(problems(path))
+    for said in (
+        "SIGUSR1",
+        "SIGKILL cannot be caught",
+        "unknown key 'rollback'",
+        "write {step} once",
+        "say the folder in [checkpoints] folder",
+        "did you mean 'folder'?",
+    ):
+        assert said in text, said
+    for wrong, hint in (('"usr1"', "SIGUSR1"), ("10", "no signal 10"), ('"SIGSTOP"', "cannot be caught")):
+        assert hint in problems(write(f"[trainer.signals]\ncheckpoint = {wrong}\n"))[0]
+    path = write('[trainer.signals]\ncheckpoint = "SIGUSR1"\nterminate = "SIGUSR1"\n')
+    assert "could not tell which" in problems(path)[0]
+
+
+def test_what_is_agreed_with_a_job_is_read(write: Write) -> None:
+    """One folder may be written without a list."""
+    path = write(
+        'include = ["pack:generic"]\n[trainer.signals]\nterminate = "SIGTERM"\n'
+        '[checkpoints]\npatterns = ["m-{step}.pt"]\nfolder = "../.."\nsettle = "2s"\n'
+    )
+    terms = load(path).terms(FakeClock())
+    assert dict(terms.signals) == {"terminate": signal.SIGTERM}
+    assert terms.patterns == Patterns(("m-{step}.pt",), ("../..",), 2.0)

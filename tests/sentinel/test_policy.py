@@ -262,6 +262,24 @@ def test_a_resume_command_takes_any_absolute_value_and_a_relative_one_only_of_wh
     assert "tau = 0.005 lies outside of its bounds" in actions[2].reason
 
 
+def test_a_rollback_that_nobody_can_do_here_is_passed_over() -> None:
+    """It would be waited for for ever: the reason is told, and the rung after it follows at once."""
+    never = replace(
+        DECLARED, verbs=frozenset({"terminate"}), never={"rollback": "no way back", "checkpoint": "none"}
+    )
+    climb, actions = climb_to([1300, 1500, 1600], checkpoints=[checkpoint(900)], declared=never)
+    assert verbs(actions) == ["notify", "no checkpoint", "no rollback", "terminate"]
+    assert [a.reason for a in actions if a.withheld] == ["none", "no way back"]
+    assert climb.exhausted
+
+
+def test_an_end_that_nobody_can_be_asked_for_is_not_asked_for() -> None:
+    """Also not where everything else is used up."""
+    never = replace(DECLARED, verbs=frozenset(), never={"rollback": "no way back", "terminate": "no signal"})
+    _, actions = climb_to([1300, 1500, 1600, 1700], checkpoints=[checkpoint(900)], declared=never)
+    assert verbs(actions)[-2:] == ["no rollback", "no terminate"]
+
+
 def test_without_a_catalogue_a_rollback_names_no_target() -> None:
     """A replay says what would have been done, and cannot know to where."""
     _, actions = climb_to([1300, 1500], checkpoints=None, declared=None)
