@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from sentinel.attachment import Attached
+from sentinel.foreign import Patterns
 from sentinel.probes import ALIVE_EVERY, DEAD_EVERY, Probes
-from sentinel.registration import Registration
+from sentinel.process import Liveness, myself
+from sentinel.registration import Registration, Terms
+from tests.fakes import FakeClock
 from tests.sentinel.event_files import T0
 from tests.sentinel.test_engine import register
+from tests.sentinel.test_formats import zipped
 
 
 def test_a_registration_is_read_again_only_when_it_has_changed(tmp_path: Path) -> None:
@@ -87,3 +95,66 @@ def test_a_death_is_measured_at_once_and_again_while_it_lasts(tmp_path: Path) ->
     register(tmp_path, finished_at=T0)
     known.refresh()
     assert probes.measure(known, T0 + 1000) == []
+
+
+TERMS = Terms({"checkpoint": signal.SIGUSR1}, Patterns(), FakeClock(now=4e9))
+
+
+def test_a_job_without_guard_can_be_asked_for_what_has_a_signal(tmp_path: Path) -> None:
+    """And for nothing else, with the reason for each."""
+    known = Registration(tmp_path, TERMS)
+    assert "nobody has registered" in known.unreachable
+    assert known.attach(Attached(myself(), "pid"))
+    assert not known.attach(Attached(myself(), "pid")), "it is new once"
+    assert known.refresh()
+    assert not known.refresh()
+    assert known.unreachable == ""
+    assert known.declared is not None
+    assert known.declared.verbs == {"checkpoint"}
+    assert set(known.declared.never) == {"rollback", "terminate"}
+    assert (known.by_signal("checkpoint"), known.by_signal("terminate")) == (signal.SIGUSR1, None)
+    assert (known.takes("checkpoint"), known.takes("rollback")) == (True, False)
+    assert known.known is False, "a heartbeat would be read by nobody"
+
+
+def test_without_signals_a_process_is_only_watched(tmp_path: Path) -> None:
+    """Its liveness is measured, at the step of the run."""
+    known = Registration(tmp_path)
+    known.attach(Attached(myself(), "holder"))
+    assert "gives no signal to any command" in known.unreachable
+    assert known.declared is None
+    samples = Probes(tmp_path).measure(known, T0, 77)
+    assert samples[0] == ("sys/process_alive", 77, T0, 1.0)
+    known.attach(Attached(None, None, "two write it"))
+    assert "two write it" in known.unreachable
+    assert Probes(tmp_path).measure(known, T0, 77) == []
+
+
+def test_a_guards_word_comes_before_anything_found(tmp_path: Path) -> None:
+    """Letters, not signals, from the moment it registers."""
+    known = Registration(tmp_path, TERMS)
+    known.attach(Attached(replace(myself(), pid=77), "holder"))
+    register(tmp_path, verbs=["checkpoint", "rollback"])
+    assert known.refresh()
+    assert known.process == myself()
+    assert known.by_signal("checkpoint") is None
+    assert not known.attach(Attached(replace(myself(), pid=77), "pid"))
+
+
+def test_whoever_writes_a_registration_can_only_name_a_process_of_their_own(tmp_path: Path) -> None:
+    """The file's owner is the witness: root must not be led to signal somebody else's process."""
+    register(tmp_path, uid=os.geteuid() + 1)
+    known = Registration(tmp_path)
+    known.refresh()
+    assert known.process is None
+    assert known.liveness is Liveness.UNKNOWN
+
+
+def test_checkpoints_of_others_are_in_the_same_catalogue(tmp_path: Path) -> None:
+    """Found by their names, and measured."""
+    known = Registration(tmp_path, TERMS)
+    assert known.catalogue is not None
+    assert list(known.catalogue()) == []
+    (tmp_path / "rl_model_40_steps.zip").write_bytes(zipped())
+    assert [(c.step, c.verified) for c in known.catalogue()] == [(40, True)]
+    assert known.checkpoint_bytes() == len(zipped())
