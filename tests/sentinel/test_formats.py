@@ -192,3 +192,35 @@ def test_a_pipe_by_a_weights_name_does_not_block(tmp_path: Path) -> None:
     path = model(tmp_path)
     os.mkfifo(path / "adapter.bin")
     assert "no file" in fault_of(path, 7)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_what_stable_baselines3_writes_is_trusted(tmp_path: Path) -> None:
+    """The real library, and the same file without its last byte."""
+    library = pytest.importorskip("stable_baselines3")
+    path = tmp_path / "rl_model_8_steps.zip"
+    library.PPO("MlpPolicy", "CartPole-v1").save(path)
+    assert fault_of(path, 8) == ""
+    path.write_bytes(path.read_bytes()[:-1])
+    assert fault_of(path, 8)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_what_hugging_faces_trainer_writes_is_trusted(tmp_path: Path) -> None:
+    """The real library: a folder, and the same without the last byte of any of its weights."""
+    library = pytest.importorskip("transformers")
+    torch = pytest.importorskip("torch")
+    shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    network = library.BertForSequenceClassification(library.BertConfig(vocab_size=50, **shape))
+    data = [{"input_ids": torch.tensor([1, 2, 3]), "labels": torch.tensor(1)} for _ in range(8)]
+    said = {"max_steps": 2, "save_steps": 2, "report_to": [], "use_cpu": True, "disable_tqdm": True}
+    library.Trainer(network, library.TrainingArguments(str(tmp_path), **said), train_dataset=data).train()
+    path = tmp_path / "checkpoint-2"
+    assert fault_of(path, 2) == ""
+    for file in [p for p in path.iterdir() if p.suffix in (".safetensors", ".bin", ".pt", ".pth")]:
+        content = file.read_bytes()
+        file.write_bytes(content[:-1])
+        assert file.name in fault_of(path, 2)
+        file.write_bytes(content)
