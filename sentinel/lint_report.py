@@ -63,7 +63,7 @@ def _in_full(runs: Iterable[LintedRun]) -> Iterator[str]:
 
 
 def _head(run: LintedRun) -> str:
-    state = "over" if run.finished else "still going"
+    state = "ended" if run.finished else "still going"
     about = f"{run.name}: {plural(run.rules, 'rule')}, {plural(run.points, 'point')}, {state}"
     unread = f"; {plural(run.unread, 'stretch', 'es')} of its files could not be read" if run.unread else ""
     grades = Counter(lint.severity for lint in run.lints)

@@ -344,7 +344,7 @@ def test_the_exit_code_says_whether_there_is_more_than_information(
     config.write_text(rule("q > 50"))
     clean = write(tmp_path / "clean", series("q", 5))
     assert run(clean, "-c", config) == 0
-    assert "clean: 1 rule, 5 points, over: nothing to say" in capsys.readouterr().out
+    assert "clean: 1 rule, 5 points, ended: nothing to say" in capsys.readouterr().out
     config.write_text(rule("q > 50 or mean(q, points=20) > 20"))
     assert run(clean, "-c", config) == 0
     assert "1 note" in capsys.readouterr().out
@@ -368,7 +368,7 @@ def test_many_runs_are_counted_and_v_shows_them(tmp_path: Path, capsys: pytest.C
     assert "3 runs, 1 of them with nothing to say" in out
     assert "in 2 runs    q (2)" in out
     assert run(tmp_path / "runs", "-v", "-c", config) == 1
-    assert "b: 1 rule, 6 points, over: 1 warning" in capsys.readouterr().out
+    assert "b: 1 rule, 6 points, ended: 1 warning" in capsys.readouterr().out
 
 
 def test_json_has_every_finding_of_every_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
