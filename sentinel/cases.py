@@ -122,18 +122,16 @@ def read_source(path: Path) -> list[Chunk]:
         raise ConfigError(f"{path}: no TensorBoard event file")
     tail = RunTail(folder)
     chunks: list[Chunk] = []
-    while True:
-        fresh, hurt = tail.read(files)
+    for fresh, hurt in tail.to_the_end(files):
         if hurt:
             what = hurt[0]
             raise ConfigError(f"{folder / what.path} at byte {what.offset}: {what.reason}")
-        if not fresh and not tail.behind:
-            return chunks
         for chunk in fresh:
             ticks = _ticks(chunk.source, chunk.samples)
             if chunk.start is not None:
                 chunks.append(Chunk(chunk.source, (), chunk.start))
             chunks += ticks
+    return chunks
 
 
 def _course(case: Case, label: str, chunks: Sequence[Chunk], silent_until: float | None = None) -> Course:

@@ -26,10 +26,9 @@ from rules.verdict import Condition, Mark
 from rules.watch import Observation
 from sentinel.attempts import Attempts
 from sentinel.config import Settings
-from sentinel.discover import scan
 from sentinel.errors import CommandError, RunGoneError
 from sentinel.judge import Judge
-from sentinel.replay import finite
+from sentinel.replay import Recording, find, finite
 from sentinel.tail import Chunk, RunTail
 
 _SHOWN_MOVES = 20
@@ -79,7 +78,8 @@ def explain_rule(name: str, path: Path, settings: Settings, at: int | None = Non
         RunGoneError: there is no event file.
     """
     spec, wanted = _find(name, settings)
-    folder, files, run = _run(path)
+    recording = _run(path)
+    run, folder, files = recording.run, recording.folder, recording.files
     key, others = _instance(spec, wanted, settings, folder, files)
     traced = _judged(settings, folder, files, (key,))
     if key not in set(traced.watch.keys()):
@@ -132,19 +132,14 @@ def _find(name: str, settings: Settings) -> tuple[RuleSpec, str]:
     raise CommandError(f"no rule {bare!r}; {nearest(bare, known)}; `sentinel rules` lists them")
 
 
-def _run(path: Path) -> tuple[Path, list[Path], str]:
-    if path.is_file():
-        return path.parent, [path], path.resolve().parent.name
-    found = scan(path) if path.is_dir() else {}
-    if not found:
-        raise RunGoneError(f"{path}: no TensorBoard event file (events.out.tfevents.*) at or below it")
+def _run(path: Path) -> Recording:
+    found = find([path])
     if len(found) > 1:
-        names = ", ".join(list(found)[:6])
-        raise CommandError(
-            f"{path}: {len(found)} runs ({names}, …); name one, a rule is explained in one run"
-        )
-    (run,) = found.values()
-    return run.path, run.event_files, run.path.resolve().name
+        names = ", ".join(str(recording.folder) for recording in found[:6]) + ", …" * (len(found) > 6)
+        raise CommandError(f"{path}: {len(found)} runs ({names}); name one, a rule is explained in one run")
+    if found[0].error:
+        raise RunGoneError(f"{path}: {found[0].error}")
+    return found[0]
 
 
 def _instance(
@@ -181,11 +176,8 @@ def _judged(
 
 
 def _chunks(tail: RunTail, files: Sequence[Path]) -> Iterator[Chunk]:
-    while True:
-        chunks, _ = tail.read(files)
+    for chunks, _ in tail.to_the_end(files):
         yield from chunks
-        if not chunks and not tail.behind:
-            return
 
 
 def _first_wall(folder: Path, files: Sequence[Path]) -> float:

@@ -19,11 +19,10 @@ from rules.series import Sample
 from rules.source import nearest
 from sentinel.attempts import Attempts
 from sentinel.config import Settings
-from sentinel.discover import scan
-from sentinel.errors import ConfigError, RunGoneError
+from sentinel.errors import ConfigError
 from sentinel.judge import Judge, Step
 from sentinel.registration import Registration
-from sentinel.replay import finite
+from sentinel.replay import Recording, find, finite
 from sentinel.tail import Hurt, RunTail
 
 EXIT_CODES: dict[GateVerdict, int] = {"pass": 0, "fail": 1, "inconclusive": 3}
@@ -83,7 +82,7 @@ class GateReport:
     """How one run stands before the gates.
 
     Attributes:
-        run: its name. path: its folder, or the one event file looked at.
+        run: its name. path: its folder.
         ending: what is known of its end. points: how many were read. outcomes: one a gate.
         hurt: what could not be read.
     """
@@ -131,46 +130,28 @@ def judge_paths(paths: Sequence[Path], settings: Settings, names: Sequence[str])
     Raises:
         RunGoneError: a path holds no event file.
     """
-    reports = []
-    for path in paths:
-        if path.is_file():
-            reports.append(_judge(path.resolve().parent.name, path, path.parent, [path], settings, names))
-            continue
-        runs = scan(path) if path.is_dir() else {}
-        if not runs:
-            raise RunGoneError(
-                f"{path}: no TensorBoard event file (events.out.tfevents.*) at or below it; "
-                "nothing was judged"
-            )
-        for name, found in runs.items():
-            run = path.resolve().name if name == "." else f"{path.resolve().name}/{name}"
-            reports.append(_judge(run, found.path, found.path, found.event_files, settings, names))
-    return reports
+    return [_judge(recording, settings, names) for recording in find(paths)]
 
 
-def _judge(
-    run: str, path: Path, folder: Path, files: Iterable[Path], settings: Settings, names: Sequence[str]
-) -> GateReport:
+def _judge(recording: Recording, settings: Settings, names: Sequence[str]) -> GateReport:
     judge = GatedJudge(settings.program, settings.book)
     gates = judge.gates = GateWatch(compile_gates(settings.rules, names), names)
-    tail = RunTail(folder)
+    tail = RunTail(recording.folder)
     attempts = Attempts(judge, tail)
-    points, hurt = 0, []
-    wanted = list(files)
-    while True:
-        chunks, damage = tail.read(wanted)
+    points = 0
+    hurt = [Hurt(".", 0, 0, recording.error)] if recording.error else []
+    for chunks, damage in tail.to_the_end(recording.files):
         hurt += [stretch for stretch in damage if stretch not in hurt]
-        if not chunks and not tail.behind:
-            break
         for chunk in chunks:
             points += len(chunk.samples)
             attempts.take(chunk)
     judge.flush()
-    registration = Registration(folder)
+    registration = Registration(recording.folder)
     registration.refresh()
     ending, ended_step = how_it_ended(registration)
     gates.end(ended_step)
-    return GateReport(run, path, ending, points, tuple(gates.outcomes(ending)), tuple(hurt))
+    outcomes = tuple(gates.outcomes(ending))
+    return GateReport(recording.run, recording.folder, ending, points, outcomes, tuple(hurt))
 
 
 def how_it_ended(registration: Registration) -> tuple[Ending, int | None]:

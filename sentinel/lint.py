@@ -139,13 +139,13 @@ def _never(run: RunFiles, settings: Settings, keys: Sequence[str]) -> list[str]:
 
 def _pieces(tail: RunTail, files: Sequence[Path]) -> Iterator[tuple[Chunk, int]]:
     """Yield a run's chunks in small pieces, each with how many stretches could not be read before it."""
-    while True:
-        chunks, hurt = tail.read(files)
-        damaged = len(hurt)
+    damaged = 0
+    for chunks, hurt in tail.to_the_end(files):
+        damaged += len(hurt)
         for chunk in chunks:
             for at in range(0, max(len(chunk.samples), 1), _PIECE):
                 start = chunk.start if at == 0 else None
                 yield Chunk(chunk.source, chunk.samples[at : at + _PIECE], start), damaged
                 damaged = 0
-        if not chunks and not tail.behind:
-            return
+    if damaged:
+        yield Chunk(0, ()), damaged

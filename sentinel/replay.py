@@ -203,11 +203,8 @@ def judge_run(
     benches: list[_Bench] = []
     tags: set[str] = set()
     done = 0
-    while True:
-        chunks, hurt = tail.read(recording.files)
+    for chunks, hurt in tail.to_the_end(recording.files):
         common.hurt += [h for h in hurt if h not in common.hurt]
-        if not chunks and not tail.behind:
-            break
         if chunks and not benches:
             benches = [_Bench(settings, recording, tail) for settings in rules]
         for chunk in chunks:

@@ -107,6 +107,15 @@ class RunTail:
             hurt += [Hurt(name, d.offset, d.length, d.reason) for d in batch.damage]
         return _in_order(fresh), hurt
 
+    def to_the_end(self, files: Sequence[Path]) -> Iterator[tuple[list[Chunk], list[Hurt]]]:
+        """Yield what `read` gives, until nothing is left."""
+        while True:
+            chunks, hurt = self.read(files)
+            if chunks or hurt:
+                yield chunks, hurt
+            if not chunks and not self.behind:
+                return
+
     def _take(self, hurt: list[Hurt], source: _Source, limit_bytes: int) -> Batch | None:
         """Read one file; None where it cannot be read."""
         try:
