@@ -132,14 +132,11 @@ def read_story(run: Path) -> Story:
     found = scan(run).get(".")
     if found is None:
         return story
-    tail = RunTail(run)
-    while True:
-        chunks, _ = tail.read(found.event_files)
-        if not chunks:
-            return story
+    for chunks, _ in RunTail(run).to_the_end(found.event_files):
         for chunk in chunks:
             if chunk.start is not None and story.actor_q:
                 story.starts.append((chunk.start.step, len(story.actor_q), len(story.lengths)))
             for tag, step, _, value in chunk.samples:
                 if tag in series:
                     series[tag].append((step, value))
+    return story
