@@ -1,20 +1,22 @@
 """What rescues a dying run: each remedy from the same checkpoints of the incident, without a sentinel.
 
-    python -m benchmarks.rescue                                  the whole table (half an hour on one core)
+    python -m benchmarks.rescue                                  the whole table (an hour on one core)
     python -m benchmarks.rescue --seeds 2 --targets 1200 --remedies none q_features
+    python -m benchmarks.rescue_plot docs/remedies.png           draws what was found
 
 The incident preset runs once per seed; every remedy then goes on from its checkpoint at each target step, in
 a run of its own. A run is saved when actor Q mean stays below 50 at every logged step after the target and
-the mean length of its last 10 episodes reaches 80 % of the healthy preset's on the same seed.
+the mean length of its last 10 episodes reaches 80 % of the healthy preset's on the same seed. What a run
+logged is kept in `--out`, and a run that is there is not done again.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import statistics
 import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +40,7 @@ from trainer.loop import Trainer
 from trainer.metrics import Metrics
 
 EXPLODED, NEAR_HEALTHY = 50.0, 0.8
+OUT = Path("runs/rescue")
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ class Remedy:
 
 
 FIX = {"q_features": "critic", "tau": 0.005}
+SHIPPED = FIX | {"preactivation_penalty": 0.03}
 BOTH = ("actor", "actor_encoder")
 REMEDIES = (
     Remedy("none", "nothing: a plain restart"),
@@ -78,27 +82,21 @@ REMEDIES = (
     ),
     Remedy("q_features", "q_features = critic, tau .005", FIX),
     Remedy("reinit", "the same, fresh actor and encoder", FIX, BOTH),
+    Remedy("shipped", "this repository's: the fix, and a penalty on saturation", SHIPPED),
+    Remedy("shipped_reinit", "the same, fresh actor and encoder", SHIPPED, BOTH),
 )
 
 
-class Recorder(Metrics):
-    """Keeps what is logged instead of writing it."""
+@dataclass(frozen=True)
+class Logged:
+    """What a run logged.
 
-    def __init__(self) -> None:
-        self.lengths: list[float] = []
-        self.returns: list[float] = []
-        self.actor_q: dict[int, float] = {}
+    Attributes:
+        actor_q: step -> actor Q mean. episodes: (step at its end, length, return) of each.
+    """
 
-    def log(self, scalars: Mapping[str, float], step: int) -> None:
-        """Keep episode lengths, returns and actor Q."""
-        if "train/episode_length" in scalars:
-            self.lengths.append(scalars["train/episode_length"])
-            self.returns.append(scalars["train/episode_reward"])
-        if "debug/actor_q_mean" in scalars:
-            self.actor_q[step] = scalars["debug/actor_q_mean"]
-
-    def close(self) -> None:
-        """Nothing is open."""
+    actor_q: dict[int, float]
+    episodes: list[tuple[int, float, float]]
 
     @property
     def first_exploded(self) -> int | None:
@@ -106,30 +104,72 @@ class Recorder(Metrics):
         return next((step for step, q in sorted(self.actor_q.items()) if q > EXPLODED), None)
 
     @property
+    def highest(self) -> float:
+        """The highest actor Q mean."""
+        return max(self.actor_q.values())
+
+    @property
     def length(self) -> float:
         """Mean length of the last 10 episodes."""
-        return statistics.fmean(self.lengths[-10:])
+        return statistics.fmean(length for _, length, _ in self.episodes[-10:])
+
+    @property
+    def earned(self) -> float:
+        """Mean return of the last 10 episodes."""
+        return statistics.fmean(earned for _, _, earned in self.episodes[-10:])
+
+    @classmethod
+    def read(cls, path: Path) -> Logged:
+        """Read what `write` wrote."""
+        body = json.loads(path.read_text(encoding="utf-8"))
+        episodes = [(int(step), length, earned) for step, length, earned in body["episodes"]]
+        return cls({int(step): q for step, q in body["actor_q"]}, episodes)
+
+    def write(self, path: Path) -> None:
+        """Keep it; a file that is there is whole."""
+        body = {"actor_q": sorted(self.actor_q.items()), "episodes": self.episodes}
+        part = path.with_suffix(".part")
+        part.write_text(json.dumps(body), encoding="utf-8")
+        part.replace(path)
 
 
-def train(asked: Mapping[str, Any], remedy: Remedy | None = None) -> Recorder:
+class Recorder(Metrics):
+    """Keeps what is logged instead of writing it."""
+
+    def __init__(self) -> None:
+        self.logged = Logged({}, [])
+
+    def log(self, scalars: Mapping[str, float], step: int) -> None:
+        """Keep episodes and actor Q."""
+        if "train/episode_length" in scalars:
+            episode = step, scalars["train/episode_length"], scalars["train/episode_reward"]
+            self.logged.episodes.append(episode)
+        if "debug/actor_q_mean" in scalars:
+            self.logged.actor_q[step] = scalars["debug/actor_q_mean"]
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def train(asked: Mapping[str, Any], remedy: Remedy | None = None) -> Logged:
     """Train one run to its end and return what it logged."""
     remedy = remedy or REMEDIES[0]
     trainer = Trainer(config.build(asked), changes=remedy.set, reinit=remedy.reinit, say=lambda _: None)
     trainer.metrics.close()
     trainer.metrics = recorder = Recorder()
     trainer.run()
-    return recorder
+    return recorder.logged
 
 
-def cell(runs: list[Recorder], healthy: list[Recorder]) -> str:
+def cell(runs: list[Logged], healthy: list[Logged]) -> str:
     """Saved of all; the highest actor Q, and length and return at the end (medians)."""
     saved = sum(
         run.first_exploded is None and run.length >= NEAR_HEALTHY * well.length
         for run, well in zip(runs, healthy, strict=True)
     )
-    q = statistics.median(max(run.actor_q.values()) for run in runs)
+    q = statistics.median(run.highest for run in runs)
     length = statistics.median(run.length for run in runs)
-    earned = statistics.median(statistics.fmean(run.returns[-10:]) for run in runs)
+    earned = statistics.median(run.earned for run in runs)
     colour = "green" if saved == len(runs) else "red" if saved == 0 else "yellow"
     return f"[{colour}]{saved}/{len(runs)}[/]  Q {q:.0f}, length {length:.0f}, return {earned:.0f}"
 
@@ -139,55 +179,54 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seeds", type=int, default=3, help="how many, from 0 (default 3)")
+    parser.add_argument("--seeds", type=int, default=5, help="how many, from 0 (default 5)")
     parser.add_argument("--steps", type=int, default=5000, help="length of every run (default 5000)")
-    parser.add_argument(
-        "--targets", type=int, nargs="+", default=[1200, 1700, 2400], help="steps to go back to"
-    )
+    parser.add_argument("--targets", type=int, nargs="+", default=[1200, 1500], help="steps to go back to")
     parser.add_argument(
         "--remedies", nargs="+", default=[r.name for r in REMEDIES], choices=[r.name for r in REMEDIES]
     )
     parser.add_argument("--observation", choices=("state", "image"), default="state")
+    parser.add_argument("--out", type=Path, default=OUT, help=f"where runs are kept (default {OUT})")
     arguments = parser.parse_args()
     targets = sorted(arguments.targets)
     remedies = [remedy for remedy in REMEDIES if remedy.name in arguments.remedies]
     common: dict[str, Any] = {"max_timesteps": arguments.steps, "eval_freq": 0}
     common["observation"] = arguments.observation
     console = Console()
-    healthy: list[Recorder] = []
-    ill: list[Recorder] = []
-    rescued: dict[tuple[str, int], list[Recorder]] = {}
+    healthy: list[Logged] = []
+    ill: list[Logged] = []
+    rescued: dict[tuple[str, int], list[Logged]] = {}
     columns = (TextColumn("{task.description:42}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        Progress(*columns, TimeRemainingColumn(), console=console) as progress,
-    ):
+    folder = arguments.out / arguments.observation
+    folder.mkdir(parents=True, exist_ok=True)
+    with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
         runs = progress.add_task("", total=arguments.seeds * (2 + len(remedies) * len(targets)))
 
-        def one(what: str, asked: dict[str, Any], remedy: Remedy | None = None) -> Recorder:
-            progress.update(runs, description=what)
-            logdir = str(Path(folder) / what.replace(" ", "-"))
-            recorder = train(common | asked | {"logdir": logdir}, remedy)
+        def one(name: str, asked: dict[str, Any], remedy: Remedy | None = None) -> Logged:
+            progress.update(runs, description=name)
+            kept = folder / f"{name}.json"
+            if not kept.exists():
+                train(common | asked | {"logdir": str(folder / name)}, remedy).write(kept)
             progress.advance(runs)
-            highest = max(recorder.actor_q.values())
-            console.print(f"{what}: highest actor Q {highest:.0f}, length {recorder.length:.0f} at the end")
-            return recorder
+            logged = Logged.read(kept)
+            console.print(
+                f"{name}: highest actor Q {logged.highest:.0f}, length {logged.length:.0f} at the end"
+            )
+            return logged
 
         for seed in range(arguments.seeds):
-            healthy.append(
-                one(f"seed {seed} healthy", {"seed": seed, "checkpoint_interval": arguments.steps})
-            )
+            healthy.append(one(f"s{seed}-healthy", {"seed": seed, "checkpoint_interval": arguments.steps}))
             asked = {"seed": seed, "preset": "incident", "keep_checkpoints": 1000}
-            ill.append(one(f"seed {seed} incident", asked))
-            source = Path(folder) / f"seed-{seed}-incident" / "checkpoints"
+            ill.append(one(f"s{seed}-incident", asked))
+            source = folder / f"s{seed}-incident" / "checkpoints"
             for target in targets:
                 for remedy in remedies:
                     more = {
                         "resume": str(source / f"00-{target:08d}"),
                         "checkpoint_interval": arguments.steps,
                     }
-                    what = f"seed {seed} {remedy.name} from {target}"
-                    rescued.setdefault((remedy.name, target), []).append(one(what, asked | more, remedy))
+                    name = f"s{seed}-{remedy.name}-from-{target}"
+                    rescued.setdefault((remedy.name, target), []).append(one(name, asked | more, remedy))
     console.print(table(remedies, targets, healthy, ill, rescued))
     return 0
 
@@ -195,9 +234,9 @@ def main() -> int:
 def table(
     remedies: list[Remedy],
     targets: list[int],
-    healthy: list[Recorder],
-    ill: list[Recorder],
-    rescued: dict[tuple[str, int], list[Recorder]],
+    healthy: list[Logged],
+    ill: list[Logged],
+    rescued: dict[tuple[str, int], list[Logged]],
 ) -> Table:
     """One row a remedy, one column a target."""
     drawn = Table(
