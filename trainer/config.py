@@ -64,6 +64,10 @@ class Config:
     )
     device: str = _option("cpu", "torch device; bit-exact resume is promised on cpu")
     threads: int = _option(1, "torch threads; more than 1 helps only on an otherwise idle machine")
+    bf16: bool = _option(
+        default=False,
+        explanation="matrix products of the updates in bfloat16: faster where the CPU or GPU has them",
+    )
     batch_size: int = _option(64, "transitions per update")
     replay_size: int = _option(100_000, "rows of the replay ring")
     expl_noise: float = _option(
@@ -104,6 +108,9 @@ class Config:
         "critic",
         "whose features the actor's loss is scored on; actor is the fault",
         choices=("critic", "actor"),
+    )
+    skip_replay: int = _option(
+        0, "with --resume: so many of the checkpoint's newest transitions are never drawn again"
     )
 
     def hyperparameters(self) -> Hyperparameters:
@@ -185,6 +192,7 @@ LIVE: dict[str, Bounds | tuple[str, ...] | None] = {
     "preactivation_penalty": Bounds(0.0, 1.0),
     "critic_batch_norm": None,
     "q_features": ("critic", "actor"),
+    "skip_replay": Bounds(0, 10_000_000, integer=True),
 }
 """What a command may set while the run lives: bounds, choices, or None for true or false."""
 

@@ -79,7 +79,10 @@ class Trainer:
         vector_dim, action_dim = self.observation["vector"].shape[0], self.env.action_space.shape[0]  # type: ignore[index]  # a Box, envs.make has checked
         self.device = torch.device(config.device)
         self.agent = TD3(
-            config.shape(vector_dim, action_dim, frames, size), config.hyperparameters(), self.device
+            config.shape(vector_dim, action_dim, frames, size),
+            config.hyperparameters(),
+            self.device,
+            bf16=config.bf16,
         )
         self.replay = Replay(
             config.replay_size,
@@ -286,6 +289,9 @@ class Trainer:
         """Set hyperparameters and give parts fresh weights; whoever asked has checked names and bounds."""
         if changes:
             self.agent.apply(dataclasses.replace(self.agent.parameters, **changes))
+        if newest := changes.get("skip_replay"):
+            left_out = self.replay.skip(newest, keep=self.config.batch_size)
+            self._say(f"step {self.step}: the newest {left_out} transitions are never drawn again")
         for part in reinit:
             self.agent.reinitialise(part)
 

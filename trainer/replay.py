@@ -83,6 +83,8 @@ class Replay:
         """Completed rows since the beginning of time; the row of that number waits for its action."""
         self.overwritten = 0
         """Rows below this number were once lost to newer ones: a rewind cannot bring them back."""
+        self.skipped: list[tuple[int, int]] = []
+        """Rows from the first number up to the second are never drawn again."""
         self._rng = rng
 
     def __len__(self) -> int:
@@ -132,14 +134,13 @@ class Replay:
         Raises:
             ValueError: there is no transition to draw.
         """
-        # The frames before a row must still be there, hence the margin once the ring has wrapped.
-        low = self.oldest + (self.frames if self.oldest else 0)
+        low = self._lowest
         if low >= self.written:
             raise ValueError("the replay is empty: store a transition before drawing a batch")
         drawn = np.empty(0, np.int64)
         while len(drawn) < batch_size:
             rows = self._rng.integers(low, self.written, size=batch_size + batch_size // 4)
-            drawn = np.concatenate((drawn, rows[self.rows["drawable"][rows % self.capacity]]))
+            drawn = np.concatenate((drawn, rows[self._drawable(rows)]))
         rows = drawn[:batch_size]
         places = rows % self.capacity
         return Batch(
@@ -149,6 +150,33 @@ class Replay:
             next_observation=self._observations(rows + 1, device),
             not_done=_tensor(self.rows["not_done"][places, None], device),
         )
+
+    def skip(self, newest: int, *, keep: int) -> int:
+        """Never draw the newest transitions again: those that a sick policy made.
+
+        Args:
+            newest: how many. keep: of the others at least so many remain, or nothing could be learnt from.
+
+        Returns:
+            How many were left out.
+        """
+        rows = np.arange(self._lowest, self.written)
+        there = rows[self._drawable(rows)]
+        count = min(newest, max(0, len(there) - keep))
+        if count > 0:
+            self.skipped.append((int(there[-count]), self.written))
+        return max(count, 0)
+
+    @property
+    def _lowest(self) -> int:
+        """The oldest row that may be drawn: the frames before it must still be there, also in a full ring."""
+        return self.oldest + (self.frames if self.oldest else 0)
+
+    def _drawable(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        drawable: NDArray[np.bool_] = self.rows["drawable"][rows % self.capacity]
+        for first, end in self.skipped:
+            drawable = drawable & ((rows < first) | (rows >= end))
+        return drawable
 
     def _observations(self, rows: NDArray[np.int64], device: torch.device) -> Observation:
         places = rows % self.capacity
@@ -169,6 +197,7 @@ class Replay:
             "written": self.written,
             "capacity": self.capacity,
             "waiting": np.frombuffer(waiting.tobytes(), np.uint8),
+            "skipped": [(first, end) for first, end in self.skipped if end > self.oldest],
         }
 
     def rewind(self, state: Mapping[str, Any]) -> bool:
@@ -176,7 +205,7 @@ class Replay:
         written: int = state["written"]
         if self.overwritten > max(0, written + 1 - self.capacity):
             return False
-        self._point(written, state["waiting"])
+        self._point(state)
         return True
 
     def load(self, state: Mapping[str, Any], segments: Sequence[Segment], folder: Path) -> None:
@@ -208,7 +237,7 @@ class Replay:
             )
         self.rows = rows
         self.overwritten = oldest
-        self._point(written, state["waiting"])
+        self._point(state)
 
     def _read(self, segment: Segment, folder: Path) -> NDArray[Any]:
         path = folder / segment.name
@@ -223,9 +252,11 @@ class Replay:
             )
         return np.frombuffer(content, self.rows.dtype)
 
-    def _point(self, written: int, waiting: NDArray[np.uint8]) -> None:
-        self.written = written
-        self.rows[written % self.capacity] = np.frombuffer(waiting.tobytes(), self.rows.dtype)[0]
+    def _point(self, state: Mapping[str, Any]) -> None:
+        self.written = state["written"]
+        waiting = np.frombuffer(state["waiting"].tobytes(), self.rows.dtype)[0]
+        self.rows[self.written % self.capacity] = waiting
+        self.skipped = [(first, end) for first, end in state.get("skipped", ())]  # older checkpoints: none
 
 
 class Journal:

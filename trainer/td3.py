@@ -50,6 +50,7 @@ class Hyperparameters:
     preactivation_penalty: float = 0.0
     critic_batch_norm: bool = False
     q_features: Literal["critic", "actor"] = "critic"
+    skip_replay: int = 0
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,7 @@ class Actor(nn.Module):
     def preactivation(self, features: Tensor) -> Tensor:
         """What the tanh is applied to; [batch, features] -> [batch, action_dim], unbounded."""
         hidden = functional.relu(self.l2(functional.relu(self.l1(features))))
-        preactivation: Tensor = self.l3(hidden)
+        preactivation: Tensor = self.l3(hidden).float()
         return preactivation
 
 
@@ -183,7 +184,7 @@ class QNetwork(nn.Module):
         hidden = functional.relu(self.norm1(hidden) if self.batch_norm else hidden)
         hidden = self.l2(hidden)
         hidden = functional.relu(self.norm2(hidden) if self.batch_norm else hidden)
-        return cast("Tensor", self.l3(hidden))
+        return cast("Tensor", self.l3(hidden).float())
 
 
 class Critic(nn.Module):
@@ -200,10 +201,18 @@ class Critic(nn.Module):
 
 
 class TD3:
-    """The agent: networks, targets, optimisers, and `updates`, whose parity says when the policy learns."""
+    """The agent: networks, targets, optimisers, and `updates`, whose parity says when the policy learns.
 
-    def __init__(self, shape: Shape, parameters: Hyperparameters, device: torch.device) -> None:
+    Args:
+        bf16: matrix products of the updates in bfloat16. Weights, gradients, Adam, what comes out of the
+            networks, targets and losses stay float32; acting does too.
+    """
+
+    def __init__(
+        self, shape: Shape, parameters: Hyperparameters, device: torch.device, *, bf16: bool = False
+    ) -> None:
         self.shape = shape
+        self.bf16 = bf16
         self.parameters = parameters
         self.device = device
         self.updates = 0
@@ -244,8 +253,9 @@ class TD3:
             self._update_targets()
 
     def _update_critics(self, batch: Batch) -> None:
-        target_q = self.target_q(batch)
-        q1, q2 = self.critic(self.critic_encoder(batch.observation), batch.action)
+        with self._products():
+            target_q = self.target_q(batch)
+            q1, q2 = self.critic(self.critic_encoder(batch.observation), batch.action)
         critic_loss = functional.mse_loss(q1, target_q) + functional.mse_loss(q2, target_q)
         self.critic_optimizer.zero_grad(set_to_none=True)
         critic_loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
@@ -281,9 +291,10 @@ class TD3:
     def _update_actor(self, batch: Batch) -> None:
         # Frozen, so that no gradient is computed that nothing uses.
         self.critic.requires_grad_(requires_grad=False)
-        policy_features, q_features = self.actor_features(batch.observation)
-        preactivation = self.actor.preactivation(policy_features)
-        actor_q = self.critic.q1(q_features, torch.tanh(preactivation))
+        with self._products():
+            policy_features, q_features = self.actor_features(batch.observation)
+            preactivation = self.actor.preactivation(policy_features)
+            actor_q = self.critic.q1(q_features, torch.tanh(preactivation))
         limit, penalty = self.parameters.q_clamp, self.parameters.preactivation_penalty
         actor_loss = -(actor_q.clamp(-limit, limit) if limit > 0 else actor_q).mean()
         if penalty > 0:
@@ -312,6 +323,9 @@ class TD3:
             return features, features
         with torch.no_grad():
             return features, self.critic_encoder(observation)
+
+    def _products(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 
     @torch.no_grad()
     def _update_targets(self) -> None:

@@ -39,6 +39,7 @@ SMALL += ["--eval_freq", "25", "--eval_episodes", "1", "--checkpoint_interval", 
 KINDS = {
     "driving": [*SMALL, "--preset", "incident", "--npcs", "5"],
     "image": [*SMALL, "--preset", "incident", "--observation", "image", "--image_size", "48"],
+    "bf16": [*SMALL, "--preset", "incident", "--npcs", "5", "--bf16"],
     "pendulum": [*SMALL, "--env", "Pendulum-v1"],
     "wrapped": [*SMALL, "--preset", "incident", "--replay_size", "24"],
 }

@@ -197,6 +197,19 @@ def test_a_remedy_takes_effect_and_is_declared(tmp_path: Path) -> None:
     assert same == {"critic", "critic_target", "critic_encoder", "critic_encoder_target"}
 
 
+def test_a_rollback_may_leave_out_what_the_sick_policy_did(tmp_path: Path) -> None:
+    """The checkpoint's newest transitions are not drawn after it, nor after a resume; the older ones are."""
+    run = tmp_path / "run"
+    letter = {"verb": "rollback", "to_checkpoint": "00-00000040", "set": {"skip_replay": 15}}
+    trainer = Scripted(run, [(55, "update", letter)])
+    trainer.run()
+    ((first, end),) = trainer.replay.skipped
+    drawable = [row for row in range(first, end) if trainer.replay.rows["drawable"][row]]
+    assert len(drawable) == 15
+    state = checkpoints.read(run / "checkpoints" / "01-00000060").state["replay"]
+    assert [tuple(rows) for rows in state["skipped"]] == [(first, end)]
+
+
 @pytest.mark.parametrize("harm", ["missing", "damaged", "replay", "name"])
 def test_a_rollback_to_what_cannot_be_used_is_refused_and_changes_nothing(tmp_path: Path, harm: str) -> None:
     """Refused with the reason; the run then ends bit for bit as the one that was never asked."""

@@ -120,6 +120,28 @@ def test_an_empty_replay_says_so() -> None:
 
 
 @settings(deadline=None, max_examples=60)
+@given(first=STEPS, then=STEPS, newest=st.integers(0, 130), capacity=st.integers(24, 300))
+def test_what_is_skipped_is_never_drawn_again(
+    first: list[str], then: list[str], newest: int, capacity: int
+) -> None:
+    """The newest transitions go, a few old ones stay, later ones are drawn; a saved ring knows it too."""
+    with tempfile.TemporaryDirectory() as folder:
+        world, fresh = World(ring(capacity)), ring(capacity)
+        play(world, first)
+        there = {int(n) for n in world.replay.sample(2000, CPU).reward[:, 0]}
+        skipped = world.replay.skip(newest, keep=4)
+        assert skipped <= newest
+        left = {int(n) for n in world.replay.sample(500, CPU).reward[:, 0]}
+        assert len(there) - len(left) >= skipped - 1  # a rare one may not have been drawn before
+        assert not skipped or max(left) < max(there)
+        play(world, then)
+        fresh.load(world.replay.state_dict(), Journal(Path(folder)).save(world.replay, 0), Path(folder))
+        gone = there - left
+        for replay in (world.replay, fresh):
+            assert not gone & {int(n) for n in replay.sample(500, CPU).reward[:, 0]}
+
+
+@settings(deadline=None, max_examples=60)
 @given(first=STEPS, then=STEPS, again=STEPS, capacity=st.integers(24, 300), size=st.sampled_from([0, 2]))
 def test_a_rewound_ring_is_the_one_that_never_went_on(
     first: list[str], then: list[str], again: list[str], capacity: int, size: int

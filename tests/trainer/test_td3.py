@@ -165,7 +165,7 @@ OTHER_VALUES = {
 }
 
 
-@pytest.mark.parametrize("name", LIVE)
+@pytest.mark.parametrize("name", sorted(set(LIVE) - {"skip_replay"}))  # that one is the replay's
 def test_each_live_parameter_changes_what_is_learnt(name: str) -> None:
     """Nothing is declared to the guard that has no effect."""
     outcomes = []
@@ -193,6 +193,23 @@ def test_a_loaded_agent_goes_on_bit_for_bit(shape: Shape) -> None:
             each.update(batch_of(shape, seed=seed))
     now, then = weights(agent), weights(other)
     assert all(torch.equal(now[key], then[key]) for key in now)
+
+
+def test_bfloat16_products_leave_float32_answers_near_the_exact_ones() -> None:
+    """Rounding of 2^-8 a factor moves Q by a few percent; all that is kept or logged stays float32."""
+    exact, rounded = (
+        TD3(SEPARATE, agent_of(SEPARATE).parameters, torch.device("cpu"), bf16=bf16) for bf16 in (False, True)
+    )
+    rounded.load_state_dict(exact.state_dict())
+    for agent in (exact, rounded):
+        torch.manual_seed(0)
+        agent.update(batch_of(SEPARATE))
+        agent.update(batch_of(SEPARATE, seed=1))
+    for name in ("q1", "target_q", "actor_q", "critic_loss"):
+        assert rounded.seen[name].dtype == torch.float32
+        torch.testing.assert_close(rounded.seen[name], exact.seen[name], rtol=0.1, atol=0.05)
+    assert not torch.equal(rounded.seen["q1"], exact.seen["q1"])
+    assert {value.dtype for value in weights(rounded).values()} == {torch.float32}
 
 
 def test_fresh_weights_come_with_a_fresh_target_and_no_adam_moments() -> None:
