@@ -14,7 +14,7 @@ $(READY): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or newer on the PATH; install one, or say make PYTHON=/path/to/python" >&2; exit 1; }
 	@echo "setting up $(VENV) (once; about a minute) ..."
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[trainer,dev]'
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[trainer,carla,dev]'
 	@touch $@
 
 demo: $(READY)  ## a run dies, the sentinel saves it: about three minutes
@@ -30,7 +30,7 @@ test-slow: $(READY)  ## the long tests: kill loops and whole trainings
 	$(BIN)/python -m pytest -m slow --timeout 1800
 
 test-adapters: $(READY)  ## the adapters with the real libraries, the examples too; installs them
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[trainer,dev,adapters-test]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[trainer,carla,dev,adapters-test]'
 	KERAS_BACKEND=torch $(BIN)/python -m pytest -m 'slow or not slow' tests/adapters
 
 test-seeds: $(READY)  ## five seeds of the incident and of the healthy preset, with and without the sentinel

@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.carla_server.process import carla_server
+
+__all__ = ["carla_server"]
+
 
 @pytest.fixture(scope="session")
 def corpus() -> Path:
