@@ -19,6 +19,9 @@ from sentinel.process import Liveness
 LAUNCHERS = ("slurm", "kubernetes")
 """What `[trainer] launcher` may name."""
 
+RESUME = "control/resume.sh"
+"""Below the run's folder: what a job sources, so that a restart goes on from a checkpoint with a remedy."""
+
 
 class Standing(StrEnum):
     """What a cluster says of one incarnation of a job."""
@@ -114,8 +117,10 @@ class Cluster(Protocol):
         """Say how it is."""
         ...
 
-    def ring(self, workload: Workload, signum: signal.Signals) -> str:
-        """Tell the trainer to look into its folder; a cluster that cannot without harm says why not."""
+    def ring(self, workload: Workload) -> str:
+        """Tell the trainer to look into its folder, by a way that can do no harm to any process of the job;
+        a cluster that has none says so. A lost ring costs a second.
+        """
         ...
 
     def ask(self, workload: Workload, signum: signal.Signals) -> str:
@@ -127,5 +132,13 @@ class Cluster(Protocol):
         ...
 
     def restart(self, workload: Workload) -> str:
-        """End this incarnation and have the cluster start the same job again."""
+        """End this incarnation and have the cluster start the same job again; `RESUME` has been written."""
+        ...
+
+    def restartable(self, workload: Workload) -> str:
+        """Say why `restart` would not do, for `sentinel doctor` and before anything is written."""
+        ...
+
+    def successor_test(self, workload: Workload) -> str:
+        """Give a POSIX shell test that holds in later incarnations of this very job and nowhere else."""
         ...
