@@ -253,6 +253,8 @@ def _parts(ref: str) -> tuple[str, str]:
 
 def _words(error: Exception) -> str:
     reason = getattr(error, "reason", error)
+    if isinstance(reason, http.client.HTTPException):  # its text may hold part of a proxy's address
+        return type(reason).__name__
     return f"{type(reason).__name__}: {reason}" if str(reason) else type(reason).__name__
 
 

@@ -8,6 +8,7 @@ that is not in force.
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -168,6 +169,16 @@ class TrainerTable(_Table):
     )
 
 
+def _variable(name: str) -> str:
+    if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) is None:
+        # Not repeated: it is often the secret itself.
+        raise ValueError("write the name of an environment variable, never what it holds")
+    return name
+
+
+VariableName = Annotated[str, AfterValidator(_variable), Field(examples=["SLACK_BOT_TOKEN"])]
+
+
 def _web_address(value: SecretStr) -> SecretStr:
     if not value.get_secret_value().startswith(("https://", "http://")):
         raise ValueError("write an address that begins with https:// or http://")  # the value is a secret
@@ -178,7 +189,7 @@ class SentinelTable(_Table):
     """[sentinel]: whom it tells that it lives. The address is a secret: who knows it can feign our life."""
 
     ping_url: Annotated[SecretStr, AfterValidator(_web_address)] | None = None
-    ping_url_env: Annotated[str, Field(min_length=1)] | None = None
+    ping_url_env: VariableName | None = None
 
 
 def _pattern(text: str) -> str:
@@ -221,7 +232,7 @@ class SlackTable(_Table):
     """[notify.slack]: used where the variable named by `token_env` is set."""
 
     channel: Annotated[str, Field(min_length=1)]
-    token_env: str = "SLACK_BOT_TOKEN"  # noqa: S105  a variable's name; a token never stands in a file
+    token_env: VariableName = "SLACK_BOT_TOKEN"  # noqa: S105  a variable's name; a token never stands in a file
     at_least: Severity = "warning"
     rules: tuple[str, ...] = ("*",)
     runs: tuple[str, ...] = ("*",)
@@ -299,7 +310,7 @@ class Settings:
         table = self.service.sentinel
         if table.ping_url is not None:
             return table.ping_url.get_secret_value()
-        found = os.environ.get(table.ping_url_env or "", "")
+        found = os.environ.get(table.ping_url_env or "", "").strip()
         return found if found.startswith(("https://", "http://")) else None
 
     @property

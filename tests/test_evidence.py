@@ -1,4 +1,4 @@
-"""Two pages promise by naming tests; here it is seen that each of these tests is there, and runs with the rest.
+"""Two pages promise by naming tests; here it is seen that each of these tests is there.
 
 A promise whose test was renamed or taken out is an opinion again, and nobody notices.
 """
