@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
+from sentinel.clusters import Workload
 from sentinel.process import Process, from_record
 
 Verb: TypeAlias = Literal["checkpoint", "rollback", "terminate"]
@@ -27,7 +28,7 @@ class Letter:
 
     `trainer` is the process it is meant for, as that had registered when the command was decided; a successor
     gets no signal on its account. `by_signal` names the signal that is the whole command, for a job without
-    guard: no letter is then written.
+    guard: no letter is then written. `workload` is the cluster's job that it runs in, as it was then.
     """
 
     id: int
@@ -42,12 +43,14 @@ class Letter:
     reinit: tuple[str, ...] = ()
     trainer: Process | None = None
     by_signal: str | None = None
+    workload: Workload | None = None
 
     def to_json(self) -> str:
         """The file's content."""
         content = asdict(self)
-        if self.by_signal is None:
-            del content["by_signal"]
+        for name in ("by_signal", "workload"):
+            if content[name] is None:
+                del content[name]
         return json.dumps(content)
 
     @classmethod
@@ -59,6 +62,7 @@ class Letter:
         """
         content = json.loads(text)
         content.update(reinit=tuple(content["reinit"]), trainer=from_record(content["trainer"]))
+        content.update(workload=Workload.from_record(content.get("workload")))
         return cls(**content)
 
 

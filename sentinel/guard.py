@@ -204,6 +204,11 @@ class Guard:
         attempts = [record["attempt"] for record in before if isinstance(record.get("attempt"), int)]
         self.attempt = max(attempts, default=-1) + 1
         self._doorbell = self._hang_doorbell(doorbell)
+        self._workload = _workload(os.environ)
+        if self._workload is not None and self._workload["kind"] == "slurm":
+            # Slurm signals all of a step. This one kills nobody: who has no handler for it ignores it.
+            bell = self._hang_doorbell(signal.SIGURG)
+            self._workload["facts"].update({"bell": bell.name} if bell else {})
         self._safely(self._register)
         self._safely(self._write_heartbeat)
 
@@ -361,6 +366,8 @@ class Guard:
         )
         record.update(signal=self._doorbell.name if self._doorbell else None, started_at=self._started_at)
         record.update(finished_at=self._finished_at, outcome=self._outcome)
+        if self._workload is not None:
+            record.update(workload=self._workload)
         certain = (self.attempt, self._finished_at)
         _write(self._control / "trainer.json", record, sync=certain != self._synced)
         self._registered, self._synced = True, certain
@@ -559,6 +566,26 @@ class Guard:
     def _say(text: str) -> None:
         with contextlib.suppress(OSError, ValueError, AttributeError):  # stderr may be closed, full or None
             print(f"sentinel guard: {text}", file=sys.stderr, flush=True)
+
+
+def _workload(environ: Mapping[str, str]) -> dict[str, Any] | None:
+    """The cluster's job that this process is a part of, as the cluster's own variables tell; else None."""
+    return _slurm_job(environ)
+
+
+def _slurm_job(environ: Mapping[str, str]) -> dict[str, Any] | None:
+    """The Slurm job of this process. A shell of `salloc` has its number and is no part of it, and a
+    heterogeneous job cannot be told apart from its components: neither counts.
+    """
+    job, task = environ.get("SLURM_JOB_ID"), environ.get("SLURM_ARRAY_TASK_ID")
+    if not job or "SLURMD_NODENAME" not in environ or "SLURM_HET_SIZE" in environ:
+        return None
+    facts = {"restarts": environ.get("SLURM_RESTART_COUNT") or "0", "node": environ["SLURMD_NODENAME"]}
+    named = {"cluster": environ.get("SLURM_CLUSTER_NAME"), "step": environ.get("SLURM_STEP_ID")}
+    facts.update((name, value) for name, value in named.items() if value)
+    # The last task of an array has the number of the whole array.
+    number = f"{environ['SLURM_ARRAY_JOB_ID']}_{task}" if task and "SLURM_ARRAY_JOB_ID" in environ else job
+    return {"kind": "slurm", "id": number, "facts": facts}
 
 
 def _ignore(doorbell: signal.Signals) -> None:
