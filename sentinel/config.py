@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import (
     AfterValidator,
@@ -37,6 +37,9 @@ from rules.schema import TIME, RuleFile, Severity, Span, validate
 from rules.source import Document, Problem, RuleErrors, nearest, parse
 from sentinel.actuator import Patience
 from sentinel.clock import Clock
+from sentinel.clusters import Workload
+from sentinel.clusters.reach import Reach
+from sentinel.clusters.slurm import JOB_ID
 from sentinel.errors import ConfigError
 from sentinel.foreign import Patterns, compiled
 from sentinel.policy import Book
@@ -139,6 +142,20 @@ SignalName = Annotated[
 ]
 
 
+Launcher: TypeAlias = Literal["slurm"]
+
+
+def _job_name(value: object) -> object:
+    return str(value) if type(value) is int else value
+
+
+JobName = Annotated[
+    str,
+    BeforeValidator(_job_name),
+    WithJsonSchema({"type": ["string", "integer"], "examples": ["4711", "4711_3"]}),
+]
+
+
 class SignalsTable(_Table):
     """[trainer.signals]: what a job without guard is asked by; a verb without a signal cannot be asked."""
 
@@ -164,9 +181,25 @@ class TrainerTable(_Table):
     restart: RestartTable = RestartTable()
     resume: Annotated[str, AfterValidator(_readable)] | None = None
     override_style: Annotated[str, AfterValidator(_style)] = STYLE
+    launcher: Launcher | None = None
+    jobs: Annotated[
+        dict[str, JobName], Field(description="the cluster's job of a run whose trainer has no guard")
+    ] = Field(default_factory=dict)
     parameters: dict[str, Annotated[ParameterTable, BeforeValidator(_parameter)]] = Field(
         default_factory=dict
     )
+
+    @model_validator(mode="after")
+    def _named(self) -> TrainerTable:
+        if self.jobs and self.launcher is None:
+            raise ValueError('jobs are named, and no launcher that knows them; write launcher = "slurm"')
+        for run, job in self.jobs.items():
+            if self.launcher == "slurm" and not JOB_ID.fullmatch(job):
+                raise ValueError(
+                    f'jobs: {run} = {job!r} is no number of a Slurm job; write "4711", or "4711_3" for '
+                    "task 3 of an array"
+                )
+        return self
 
 
 def _variable(name: str) -> str:
@@ -319,12 +352,20 @@ class Settings:
         table = self.service.trainer
         return Patience(table.ack_timeout, table.work_timeout, table.grace)
 
-    def terms(self, clock: Clock) -> Terms:
-        """What is agreed with jobs that have no guard; `clock` tells when a checkpoint is at rest."""
-        named = self.service.trainer.signals.model_dump(exclude_none=True)
+    def terms(self, clock: Clock, run: str = "", reach: Reach | None = None) -> Terms:
+        """What is agreed with jobs that have no guard.
+
+        Args:
+            clock: tells when a checkpoint is at rest. run: the run's name.
+            reach: the way to a cluster's jobs; None for none.
+        """
+        given = self.service.trainer.signals.model_dump(exclude_none=True)
         table = self.service.checkpoints
-        signals = {verb: signal.Signals[name] for verb, name in named.items()}
-        return Terms(signals, Patterns(table.patterns, table.folder, table.settle), clock)
+        signals = {verb: signal.Signals[name] for verb, name in given.items()}
+        trainer = self.service.trainer
+        job = trainer.jobs.get(run)
+        named = Workload(trainer.launcher, job) if trainer.launcher is not None and job is not None else None
+        return Terms(signals, Patterns(table.patterns, table.folder, table.settle), clock, reach, named)
 
     @property
     def restart(self) -> RestartPolicy:

@@ -29,10 +29,11 @@ from sentinel.actuator import (
 )
 from sentinel.checkpoints import Checkpoint
 from sentinel.clock import Clock
+from sentinel.clusters.reach import Reach
 from sentinel.control import highest_id
 from sentinel.journal import Journal
 from sentinel.policy import Setting
-from sentinel.process import Liveness, Process, liveness
+from sentinel.process import Liveness, Process
 from sentinel.registration import Registration
 
 _TOLD = (
@@ -44,6 +45,9 @@ _TOLD = (
     State.STOPPING,
     State.KILLING,
 )
+
+CANCEL = 90.0
+"""Seconds that a cluster may take besides to end a job by force (Slurm's KillWait is 30)."""
 
 _DISARMED = "the sentinel was started again in mode observe; nothing more is sent for it"
 
@@ -76,12 +80,21 @@ class Dispatch:
     """Carries the commands of one run to its trainer."""
 
     def __init__(
-        self, run: str, folder: Path, journal: Journal, patience: Patience, clock: Clock, *, act: bool
+        self,
+        run: str,
+        folder: Path,
+        journal: Journal,
+        patience: Patience,
+        clock: Clock,
+        reach: Reach | None = None,
+        *,
+        act: bool,
     ) -> None:
         """Take up every command that has no outcome yet.
 
         Args:
             run: its name. folder: its folder. journal, patience, clock: shared by all runs.
+            reach: the way to a cluster's jobs; None for none.
             act: without it, what rules asked for before a restart goes no further; what a person asked does.
         """
         self._run = run
@@ -89,6 +102,8 @@ class Dispatch:
         self._journal = journal
         self._patience = patience
         self._clock = clock
+        self._reach = reach or Reach({}, clock.monotonic, int)
+        self._trouble: dict[int, str] = {}  # commands that a cluster did not take, and why
         self._effects: list[tuple[int, Effect]] = []
         self._trainer: Process | None = None
         self._doorbell: signal.Signals | None = None
@@ -154,6 +169,7 @@ class Dispatch:
             reinit=tuple(reinit),
             trainer=self._trainer,
             by_signal=by_signal.name if by_signal is not None and carrier == "letter" else None,
+            workload=self._registration.workload if self._registration is not None else None,
         )
         if carrier == "letter":
             self._pending[number] = intend(letter, self._clock.monotonic(), now)
@@ -187,15 +203,18 @@ class Dispatch:
         self._registration = registration
         told = []
         monotonic = self._clock.monotonic()
+        self._hear(now)
         for number, pending in list(self._pending.items()):
             # Liveness before the receipt: a trainer may answer and end between the two.
             armed = number not in self._disarmed
-            alive = liveness(pending.letter.trainer) if armed else Liveness.UNKNOWN
+            alive = self._liveness(pending.letter) if armed else Liveness.UNKNOWN
             receipt = self._receipt(pending.letter)
             if number in self._unsent:
                 after, effects = unsent(pending, self._unsent.pop(number), alive, monotonic)
             else:
-                after, effects = advance(pending, receipt, alive, monotonic, self._patience)
+                after, effects = advance(pending, receipt, alive, monotonic, self._patient(pending))
+            if number in self._trouble and after.state in (State.FAILED, State.UNANSWERED):
+                after = replace(after, reason=f"{after.reason}; {self._trouble.pop(number)}")
             if not armed:
                 effects = ()
                 if receipt is None:
@@ -226,13 +245,38 @@ class Dispatch:
         failures = []
         for number, effect in effects:
             try:
-                said = perform(effect, self._control, self._doorbell)
+                elsewhere = self._reach.perform(self._asker, number, effect)
+                said = perform(effect, self._control, self._doorbell) if elsewhere is None else str(effect)
                 if isinstance(effect, Signal) and effect.asks and said != str(effect):
                     self._unsent[number] = said
             except OSError as error:
                 failures.append(f"command {number}: {effect}: {error.strerror}")
                 self._again(number)
         return failures
+
+    @property
+    def _asker(self) -> str:
+        return f"letter/{self._run}"
+
+    def _hear(self, now: float) -> None:
+        """Take the cluster's answers to what was handed to it."""
+        for told in self._reach.told(self._asker):
+            self._note(told.number, f"{told.what}: {told.said or 'the cluster took it'}", now)
+            pending = self._pending.get(told.number)
+            if not told.said or pending is None:
+                continue
+            if pending.letter.by_signal is not None and pending.state is State.SENT:
+                self._unsent[told.number] = told.said
+            elif pending.state in (State.STOPPING, State.KILLING):
+                self._trouble[told.number] = told.said
+
+    def _liveness(self, letter: Letter) -> Liveness:
+        return self._reach.liveness(letter.trainer, letter.workload, eager=True)
+
+    def _patient(self, pending: Pending) -> Patience:
+        """How long to wait: a cluster takes its time to end a job by force."""
+        slow = pending.state is State.KILLING and self._reach.serves(pending.letter.workload)
+        return replace(self._patience, grace=self._patience.grace + CANCEL) if slow else self._patience
 
     def _checkpoints(self) -> Sequence[Checkpoint]:
         listed = self._registration.catalogue if self._registration is not None else None

@@ -11,13 +11,15 @@ import json
 import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from sentinel.attachment import Attached
 from sentinel.checkpoints import Catalogue, Checkpoint
 from sentinel.clock import Clock
+from sentinel.clusters import Sight, Standing, Workload
+from sentinel.clusters.reach import Reach
 from sentinel.foreign import ForeignCatalogue, Patterns, joined
 from sentinel.policy import Declared
 from sentinel.process import Liveness, Process, from_record, liveness
@@ -39,11 +41,14 @@ class Terms:
     Attributes:
         signals: the signal that stands for a verb. patterns: how their checkpoints are called.
         clock: tells when a checkpoint is at rest.
+        reach: the way to the jobs of a cluster. workload: the job that was named for this run.
     """
 
     signals: Mapping[str, signal.Signals] = field(default_factory=dict)
     patterns: Patterns | None = None
     clock: Clock | None = None
+    reach: Reach | None = None
+    workload: Workload | None = None
 
 
 class Registration:
@@ -52,6 +57,7 @@ class Registration:
     Attributes:
         record: trainer.json as last read; None where no guard has registered.
         process: who it is.
+        workload: the cluster's job that it runs in, this one incarnation of it; None where none is known.
         attached: the process of a job without guard.
         catalogue: lists its checkpoints; None where it declared none.
     """
@@ -61,6 +67,7 @@ class Registration:
         self.control = run / "control"
         self.record: dict[str, Any] | None = None
         self.process: Process | None = None
+        self.workload: Workload | None = None
         self.catalogue: Callable[[], Sequence[Checkpoint]] | None = None
         self.attached = Attached()
         self._terms = terms or Terms()
@@ -84,7 +91,49 @@ class Registration:
     def refresh(self) -> bool:
         """Read trainer.json again if it has changed; returns whether anything is new."""
         moved, self._moved = self._moved, False
-        return self._read() or moved
+        return self._read() or self._find_job() or moved
+
+    def _find_job(self) -> bool:
+        """Learn which incarnation of the job that was named runs now; returns whether it is a new one."""
+        named, reach = self._terms.workload, self._terms.reach
+        if self.record is not None or named is None or reach is None:
+            return False
+        before = self.workload
+        sight = reach.sight(before or self._owned(named))
+        if sight.now is None or sight.now == before or sight.standing is Standing.UNKNOWN:
+            return False
+        self.workload = sight.now
+        return True
+
+    def _owned(self, named: Workload) -> Workload:
+        """Whoever the run belongs to is the user whose job it must be."""
+        try:
+            return replace(named, uid=self._run.stat().st_uid)
+        except OSError:
+            return named
+
+    def pin(self, workload: Workload | None) -> None:
+        """Take up which incarnation of a named job was found before."""
+        named = self._terms.workload
+        if (
+            workload is not None
+            and named is not None
+            and (named.kind, named.id) == (workload.kind, workload.id)
+        ):
+            self.workload = workload
+
+    @property
+    def sight(self) -> Sight | None:
+        """What the cluster says of the trainer's job; None where nobody is asked."""
+        reach, named = self._terms.reach, self._terms.workload
+        workload = self.workload or (
+            self._owned(named) if named is not None and self.record is None else None
+        )
+        return (
+            reach.sight(workload)
+            if reach is not None and workload is not None and reach.serves(workload)
+            else None
+        )
 
     def _read(self) -> bool:
         path = self.control / "trainer.json"
@@ -103,6 +152,8 @@ class Registration:
         self.process = from_record(record)
         if self.process is not None and self.process.uid not in (-1, found.st_uid):
             self.process = None  # whoever wrote this names a process of somebody else
+            record = {**record, "workload": None}
+        self.workload = Workload.registered(record)
         folder = self._run / str(record.get("checkpoints") or "checkpoints")
         if folder != self._folder:
             self._folder = folder
@@ -137,14 +188,23 @@ class Registration:
 
     @property
     def liveness(self) -> Liveness:
-        """What is known of the registered process."""
-        return liveness(self.process)
+        """What is known of the registered process, or of the cluster's job that it runs in."""
+        reach = self._terms.reach
+        return liveness(self.process) if reach is None else reach.liveness(self.process, self.workload)
 
     @property
     def unreachable(self) -> str:
         """Why no command can reach the trainer, in words; empty where one can."""
         if self.record is None and self.attached.why_not:
             return f"nobody is asked, since {self.attached.why_not}; say who trains with --pid RUN=PID"
+        if self.record is None and self.process is None and self._terms.workload is not None:
+            if self.workload is None:
+                seen = self.sight
+                why = seen.words if seen is not None and seen.words else "it was not looked at yet"
+                return f"{self._terms.workload} was named, and is not known to be this run's: {why}"
+            if self.liveness.ended:
+                return f"{self.workload} has ended"
+            return ""
         if self.record is None and self.process is None:
             return "nobody has registered as the trainer; a job needs sentinel/guard.py to take commands"
         if self.record is None and not self._terms.signals:
@@ -180,7 +240,7 @@ class Registration:
     def _by_signals(self) -> Declared | None:
         """What a process without guard can be asked for; None where nobody is known or nothing agreed."""
         signals = self._terms.signals
-        if self.process is None or not signals:
+        if (self.process is None and self.workload is None) or not signals:
             return None
         never = {verb: f"[trainer.signals] gives no signal to {verb}" for verb in ("checkpoint", "terminate")}
         never = {verb: why for verb, why in never.items() if verb not in signals} | {"rollback": NO_ROLLBACK}
@@ -188,7 +248,7 @@ class Registration:
 
     def by_signal(self, verb: str) -> signal.Signals | None:
         """The signal that is the whole command, for a job without guard; None where letters are read."""
-        if self.record is not None or self.process is None:
+        if self.record is not None or (self.process is None and self.workload is None):
             return None
         return self._terms.signals.get(verb)
 
@@ -205,6 +265,8 @@ class Registration:
     @property
     def summary(self) -> str | None:
         """What `status` shows of the trainer, as JSON text."""
+        if self.record is None and self.process is None and self.workload is not None:
+            return json.dumps({"job": self.workload.id, "launcher": self.workload.kind})
         if self.record is None and self.process is not None:
             return json.dumps({"pid": self.process.pid, "host": self.process.host, "how": self.attached.how})
         if self.record is None:

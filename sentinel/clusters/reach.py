@@ -7,13 +7,17 @@ cluster that does not answer any more makes its jobs UNKNOWN, which neither ends
 from __future__ import annotations
 
 import queue
+import signal
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
+from sentinel.actuator import Effect, Ring, WriteLetter
 from sentinel.clusters import Cluster, Sight, Standing, Workload
+from sentinel.process import Liveness, Process, liveness
 
 LOOK_EVERY = 30.0
 """Seconds between two looks at a job that nothing is asked of."""
@@ -24,9 +28,11 @@ EAGER = 2.0
 STALE = 120.0
 """Seconds after which an old answer counts no more."""
 
+_OUT_OF_SIGHT = (Liveness.OTHER_HOST, Liveness.UNKNOWN)
+
 Task: TypeAlias = Callable[[], None]
 Key: TypeAlias = tuple[str, int, str]
-"""Run, number of the command, and what was to be done: names an answer."""
+"""Who asked, number of the command, and what was to be done: names an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +83,7 @@ class Reach:
         with self._lock:
             known, sight, when = self._seen.get(key, (None, Sight(Standing.UNKNOWN), float("-inf")))
             since = self._looking.get(key)
-        if known != workload:
+        if workload not in (known, sight.now):  # a look may have told which incarnation it is
             sight, when = Sight(Standing.UNKNOWN, "it was not looked at yet"), float("-inf")
         if since is None and now - when >= (EAGER if eager else LOOK_EVERY):
             with self._lock:
@@ -88,24 +94,56 @@ class Reach:
             return Sight(Standing.UNKNOWN, f"{workload.kind} has not answered for {now - oldest:.0f} s")
         return sight
 
-    def do(self, run: str, number: int, what: str, call: Callable[[], str]) -> None:
+    def liveness(
+        self, process: Process | None, workload: Workload | None, *, eager: bool = False
+    ) -> Liveness:
+        """What is known of a trainer: of its process where that is one of ours, else of its job."""
+        local = liveness(process)
+        if workload is None or not self.serves(workload) or local not in _OUT_OF_SIGHT:
+            return local
+        return self.sight(workload, eager=eager).standing.liveness
+
+    def perform(self, asker: str, number: int, effect: Effect) -> str | None:
+        """Have the cluster do an effect that its letter's trainer is out of sight for.
+
+        Returns:
+            What was done, in words; None where it is to be done here.
+        """
+        workload = effect.letter.workload
+        if isinstance(effect, WriteLetter) or workload is None or not self.serves(workload):
+            return None
+        if liveness(effect.letter.trainer) not in _OUT_OF_SIGHT:
+            return None
+        cluster = self.clusters[workload.kind]
+        if isinstance(effect, Ring):
+            call = partial(cluster.ring, workload)
+        elif effect.signum is signal.SIGCONT:
+            return f"SIGCONT not sent: {workload.kind} wakes what it ends"
+        elif effect.signum is signal.SIGKILL:
+            call = partial(cluster.end, workload)
+        else:
+            call = partial(cluster.ask, workload, effect.signum)
+        self.do(asker, number, str(effect), call)
+        return str(effect)
+
+    def do(self, asker: str, number: int, what: str, call: Callable[[], str]) -> None:
         """Have a request made; its answer comes with `told`. One that is under way is not made twice."""
-        key = (run, number, what)
+        key = (asker, number, what)
         with self._lock:
             if key in self._asked:
                 return
             self._asked.add(key)
         self._put(lambda: self._do(key, call))
 
-    def told(self, run: str) -> list[Told]:
-        """Take the answers to what was asked for a run."""
+    def told(self, asker: str) -> list[Told]:
+        """Take the answers to what somebody asked for."""
         with self._lock:
-            return self._told.pop(run, [])
+            return self._told.pop(asker, [])
 
-    def asked(self, run: str, number: int, what: str) -> bool:
+    def asked(self, asker: str, number: int, what: str) -> bool:
         """Whether a request has no answer yet."""
         with self._lock:
-            return (run, number, what) in self._asked
+            return (asker, number, what) in self._asked
 
     def close(self) -> None:
         """Let the thread end after what it does now; it is not waited for."""
@@ -132,11 +170,11 @@ class Reach:
             self._wake()
 
     def _do(self, key: Key, call: Callable[[], str]) -> None:
-        run, number, what = key
+        asker, number, what = key
         said = call()
         with self._lock:
             self._asked.discard(key)
-            self._told[run].append(Told(number, what, said))
+            self._told[asker].append(Told(number, what, said))
         self._wake()
 
 
