@@ -91,7 +91,8 @@ def from_env(action: NDArray[np.float32], space: gymnasium.Space[Any]) -> NDArra
 def snapshot(env: Env) -> dict[str, Any] | None:
     """All that decides the environment's future, in plain types and arrays; None when it cannot be known."""
     if hasattr(env.unwrapped, "state_dict"):
-        return {"own": env.unwrapped.state_dict()}
+        own = env.unwrapped.state_dict()
+        return None if own is None else {"own": own}
     layers = []
     for layer in _layers(env):
         state = {}

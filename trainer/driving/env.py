@@ -1,7 +1,8 @@
 """The driving task as a gymnasium environment: observation, reward and done, shared by every world.
 
 The one fact to hold: this file alone decides what the agent sees and when an episode ends; a world only
-reports. A collision or a lateral offset above 2.5 m ends an episode, the step limit truncates it.
+reports. A collision or a lateral offset above 2.5 m ends an episode, the step limit, the end of the route
+and a fault of the simulator truncate it.
 `state_dict` is complete in mid-episode and made of JSON types, so a checkpoint can hold it and a fresh
 process goes on bit for bit.
 """
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from trainer.driving.kinematic_world import WAYPOINTS, KinematicWorld
 from trainer.driving.reward import reward
-from trainer.driving.world import Facts, World
+from trainer.driving.world import Facts, SimulatorFaultError, World
 
 Observe = Literal["state", "image", "both"]
 Observation = NDArray[np.float32] | dict[str, NDArray[np.float32]]
@@ -46,10 +47,15 @@ class DrivingEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
     Info, each step: `rewards` by term, `collision`, `lane_invasion`, `off_road` (bool, this step),
     `collisions` and `lane_invasions` (int, this episode), `lateral` (m), `speed` (m/s), `arc_length` (m).
 
+    A fault of the simulator truncates the episode: reward 0, the last observation again, and the reason in
+    info `simulator_fault`; such a transition never happened. `reset` raises SimulatorFaultError. The end of
+    a world's route truncates too.
+
     Args:
         world: where to drive.
         observation: what the agent sees.
         max_steps: steps after which an episode is truncated.
+        image_size: height and width of its frames; asked of the world where not given, which must be up.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012  # gymnasium declares it so
@@ -61,6 +67,7 @@ class DrivingEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         *,
         max_steps: int = 300,
         render_mode: str | None = None,
+        image_size: int | None = None,
     ) -> None:
         self.world = world
         self.observation = observation
@@ -71,7 +78,7 @@ class DrivingEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         self._frames: NDArray[np.uint8] | None = None
         space: spaces.Space[Any] = vector
         if observation != "state":
-            height, width = world.frame().shape
+            height, width = world.frame().shape if image_size is None else (image_size, image_size)
             image = spaces.Box(-1.0, 1.0, (FRAMES, height, width), np.float32)
             self._frames = np.zeros((FRAMES, height, width), np.uint8)
             space = image if observation == "image" else spaces.Dict({"image": image, "vector": vector})
@@ -93,16 +100,21 @@ class DrivingEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
 
     def step(self, action: NDArray[np.float32]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         steer, throttle = min(max(float(action[0]), -1.0), 1.0), min(max(float(action[1]), -1.0), 1.0)
-        facts = self._facts = self.world.step(steer, throttle)
+        try:
+            facts = self.world.step(steer, throttle)
+            frame = None if self._frames is None else self.world.frame()
+        except SimulatorFaultError as error:
+            return self._cut_short(error)
+        self._facts = facts
         self._steps += 1
         self._collisions += facts.collision
         self._lane_invasions += facts.lane_invasion
         off_road = abs(facts.lateral) > OFF_ROAD_LATERAL
         earned = reward(facts, steering_change=steer - self._last_steer, off_road=off_road)
         self._last_steer = steer
-        if self._frames is not None:
+        if self._frames is not None and frame is not None:
             self._frames[:-1] = self._frames[1:]
-            self._frames[-1] = self.world.frame()
+            self._frames[-1] = frame
         info = self._info(facts)
         info["off_road"] = off_road
         info["rewards"] = asdict(earned)
@@ -111,9 +123,18 @@ class DrivingEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
             self._observe(facts),
             earned.total,
             terminated,
-            not terminated and self._steps >= self.max_steps,
+            not terminated and (facts.route_end or self._steps >= self.max_steps),
             info,
         )
+
+    def _cut_short(self, fault: SimulatorFaultError) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """End the episode by a fault that is not the driver's: nothing earned, nothing new seen, truncated.
+
+        Whoever stores transitions leaves out one whose info has `simulator_fault`.
+        """
+        assert self._facts is not None, "step() before reset()"
+        info = self._info(self._facts) | {"simulator_fault": str(fault)}
+        return self._observe(self._facts), 0.0, False, True, info
 
     def render(self) -> NDArray[np.uint8]:
         """Return what the camera sees, uint8 [H, W, 3]."""
@@ -122,11 +143,17 @@ class DrivingEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
     def close(self) -> None:
         self.world.close()
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return everything that decides the future, as JSON types; the current observation is in it."""
+    def state_dict(self) -> dict[str, Any] | None:
+        """Return everything that decides the future, as JSON types; the current observation is in it.
+
+        None where the world cannot tell its own state: a simulator's, for one.
+        """
+        world = self.world.state_dict()
+        if world is None:
+            return None
         frames = None if self._frames is None else base64.b64encode(self._frames.tobytes()).decode("ascii")
         return {
-            "world": self.world.state_dict(),
+            "world": world,
             "random": self.np_random.bit_generator.state,
             "counts": [self._steps, self._collisions, self._lane_invasions],
             "last_steer": self._last_steer,

@@ -8,7 +8,7 @@ Coordinates are CARLA's (see lanes.py): x forward, y right, clockwise angles, me
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,7 @@ class Facts:
         collision: the ego car touches another one.
         lane_invasion: in this step the car's side came over a marking of its lane.
         waypoints: centreline ahead, float64 [n, 2], x and y in m in the world's frame.
+        route_end: the way that was to be driven ends here; a closed lane has no end.
     """
 
     x: float
@@ -46,10 +47,21 @@ class Facts:
     collision: bool
     lane_invasion: bool
     waypoints: NDArray[np.float64]
+    route_end: bool = False
+
+
+class SimulatorFaultError(RuntimeError):
+    """The simulator failed, not the driver: what was asked for has no answer, and its episode is over.
+
+    The world that raised it is not to be believed until its next `reset` has returned.
+    """
 
 
 class World(Protocol):
-    """A world that a `DrivingEnv` drives in. Time stands still between two calls of `step`."""
+    """A world that a `DrivingEnv` drives in. Time stands still between two calls of `step`.
+
+    `reset`, `step` and `frame` raise SimulatorFaultError where there is a simulator that can fail.
+    """
 
     @property
     def dt(self) -> float:
@@ -64,11 +76,29 @@ class World(Protocol):
     def frame(self) -> NDArray[np.uint8]:
         """Return what the camera sees now: uint8 [height, width] grey."""
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return everything that decides the future, as JSON types."""
+    def state_dict(self) -> dict[str, Any] | None:
+        """Return everything that decides the future, as JSON types; None where that cannot be known."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Become the world that `state_dict` was taken from."""
 
     def close(self) -> None:
         """Let go of what the world holds."""
+
+
+@runtime_checkable
+class RecoverableWorld(World, Protocol):
+    """A world whose simulator may be away for a time, and may come back."""
+
+    @property
+    def trouble(self) -> str:
+        """Why it is not ready, in words for people; empty while it is."""
+
+    def ready(self, within: float) -> bool:
+        """Bring the simulator back if it is away, for at most `within` s; whether `reset` may be called.
+
+        To be called again and again while it says no: each call goes on with what the last one began.
+
+        Raises:
+            ValueError: it will never be: what was asked for does not exist there.
+        """
