@@ -78,11 +78,10 @@ def of_agent(agent: TD3, *, images: bool, reward_bound: float) -> Scalars:
     if "actor_loss" in seen:
         scalars["train/actor_loss"] = float(seen["actor_loss"])
     encoder = "cnn" if images else "encoder"
-    for who in ("actor", "critic"):
-        for part, tag in (("encoder", encoder), ("mlp", "mlp")):
-            norm = seen.get(f"{who}_{part}_norm")
-            if norm is not None and not (part == "encoder" and agent.has_no_encoder(who)):
-                scalars[f"gradients/{who}_{tag}_norm"] = float(norm)
+    for who, (of_encoder, of_head) in agent.gradient_norms().items():
+        if not agent.has_no_encoder(who):
+            scalars[f"gradients/{who}_{encoder}_norm"] = float(of_encoder)
+        scalars[f"gradients/{who}_mlp_norm"] = float(of_head)
     if reward_bound > 0 and agent.parameters.discount < 1:
         scalars["debug/return_bound"] = reward_bound / (1 - agent.parameters.discount)
     return scalars | _indicators(agent)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeVar, cast
 
@@ -110,7 +110,7 @@ class StateEncoder(nn.Module):
 
     def forward(self, observation: Observation) -> Tensor:
         """[batch, vector_dim] -> [batch, feature_dim]."""
-        return functional.relu(self.layer(functional.relu(self.hidden(observation["vector"]))))
+        return _relu(self.layer(_relu(self.hidden(observation["vector"]))))
 
 
 class ImageEncoder(nn.Module):
@@ -131,7 +131,7 @@ class ImageEncoder(nn.Module):
     def forward(self, observation: Observation) -> Tensor:
         """uint8 [batch, frames, size, size] and [batch, vector_dim] -> [batch, feature_dim + vector_dim]."""
         image = observation["image"].to(torch.float32).mul_(1 / 127.5).sub_(1)
-        seen = functional.relu(self.layer(self.convolutions(image)))
+        seen = _relu(self.layer(self.convolutions(image)))
         return torch.cat((seen, observation["vector"]), dim=1)
 
 
@@ -157,7 +157,7 @@ class Actor(nn.Module):
 
     def preactivation(self, features: Tensor) -> Tensor:
         """What the tanh is applied to; [batch, features] -> [batch, action_dim], unbounded."""
-        hidden = functional.relu(self.l2(functional.relu(self.l1(features))))
+        hidden = _relu(self.l2(_relu(self.l1(features))))
         preactivation: Tensor = self.l3(hidden).float()
         return preactivation
 
@@ -181,9 +181,9 @@ class QNetwork(nn.Module):
     def forward(self, features: Tensor, action: Tensor) -> Tensor:
         """[batch, features], [batch, action_dim] -> [batch, 1]."""
         hidden = self.l1(torch.cat((features, action), dim=1))
-        hidden = functional.relu(self.norm1(hidden) if self.batch_norm else hidden)
+        hidden = _relu(self.norm1(hidden) if self.batch_norm else hidden)
         hidden = self.l2(hidden)
-        hidden = functional.relu(self.norm2(hidden) if self.batch_norm else hidden)
+        hidden = _relu(self.norm2(hidden) if self.batch_norm else hidden)
         return cast("Tensor", self.l3(hidden).float())
 
 
@@ -232,6 +232,7 @@ class TD3:
         self.seen: dict[str, Tensor] = {}
         """What the last updates computed (detached): read by metrics(), never by training."""
         self.last_batch: Batch | None = None
+        self._norms: dict[str, tuple[Tensor, Tensor] | None] = {}
         self.apply(parameters)
 
     # -- acting ------------------------------------------------------------------------------------
@@ -259,16 +260,15 @@ class TD3:
         critic_loss = functional.mse_loss(q1, target_q) + functional.mse_loss(q2, target_q)
         self.critic_optimizer.zero_grad(set_to_none=True)
         critic_loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        encoder_norm, mlp_norm = _clip(self.critic_encoder, self.critic, self.parameters.critic_clip)
+        norms = _clip(self.critic_encoder, self.critic, self.parameters.critic_clip)
         self.critic_optimizer.step()
         self.seen |= {
             "q1": q1.detach(),
             "q2": q2.detach(),
             "target_q": target_q,
             "critic_loss": critic_loss.detach(),
-            "critic_encoder_norm": encoder_norm,
-            "critic_mlp_norm": mlp_norm,
         }
+        self._norms["critic"] = norms
 
     @torch.no_grad()
     def target_q(self, batch: Batch) -> Tensor:
@@ -301,12 +301,11 @@ class TD3:
             actor_loss = actor_loss + penalty * preactivation.square().mean()
         self.actor_optimizer.zero_grad(set_to_none=True)
         actor_loss.backward()
-        encoder = None if self.shape.shared_encoder else self.actor_encoder
-        encoder_norm, mlp_norm = _clip(encoder, self.actor, self.parameters.actor_clip)
+        norms = _clip(self._actors_own_encoder, self.actor, self.parameters.actor_clip)
         self.actor_optimizer.step()
         self.critic.requires_grad_(requires_grad=True)
         self.seen |= {"actor_q": actor_q.detach(), "actor_loss": actor_loss.detach()}
-        self.seen |= {"actor_encoder_norm": encoder_norm, "actor_mlp_norm": mlp_norm}
+        self._norms["actor"] = norms
 
     def actor_features(self, observation: Observation) -> tuple[Tensor, Tensor]:
         """What the policy sees and what its Q is asked about, each [batch, features].
@@ -323,6 +322,19 @@ class TD3:
             return features, features
         with torch.no_grad():
             return features, self.critic_encoder(observation)
+
+    def gradient_norms(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """L2 norms of the last updates' gradients before they were clipped: who -> (encoder's, head's).
+
+        NO_NORM for an encoder that this optimiser does not train. Without clipping they are computed here,
+        from the gradients that are still there: a step that is not logged need not pay for them.
+        """
+        nets = {"actor": (self._actors_own_encoder, self.actor), "critic": (self.critic_encoder, self.critic)}
+        return {who: norms or _norms(*nets[who]) for who, norms in self._norms.items()}
+
+    @property
+    def _actors_own_encoder(self) -> nn.Module | None:
+        return None if self.shape.shared_encoder else self.actor_encoder
 
     def _products(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
@@ -400,7 +412,7 @@ class TD3:
         self.actor_optimizer.load_state_dict(cast("dict[str, object]", state["actor_optimizer"]))
         self.critic_optimizer.load_state_dict(cast("dict[str, object]", state["critic_optimizer"]))
         self.updates = cast("int", state["updates"])
-        self.seen, self.last_batch = {}, None
+        self.seen, self.last_batch, self._norms = {}, None, {}
         self.apply(self.parameters)
 
     # -- parts -------------------------------------------------------------------------------------
@@ -431,17 +443,27 @@ def _frozen_copy(net: Net) -> Net:
     return copy.deepcopy(net).requires_grad_(requires_grad=False)
 
 
-def _clip(encoder: nn.Module | None, head: nn.Module, limit: float) -> tuple[Tensor, Tensor]:
-    """Clip encoder and head together to L2 norm `limit` (0: not at all); return their norms before that."""
-    of_encoder = _gradients(encoder.parameters()) if encoder is not None else []
-    of_head = _gradients(head.parameters())
-    norms = [nn.utils.get_total_norm(grads) if grads else NO_NORM for grads in (of_encoder, of_head)]
-    if limit > 0:
-        grads = of_encoder + of_head
-        total = torch.linalg.vector_norm(torch.stack(norms)) if of_encoder else norms[1]
-        torch._foreach_mul_(grads, torch.clamp(limit / (total + 1e-6), max=1.0))
-    return norms[0], norms[1]
+def _relu(hidden: Tensor) -> Tensor:
+    """In place: what comes out of a layer is read by nothing else."""
+    return functional.relu(hidden, inplace=True)
 
 
-def _gradients(parameters: Iterable[nn.Parameter]) -> list[Tensor]:
-    return [p.grad for p in parameters if p.grad is not None]
+def _clip(encoder: nn.Module | None, head: nn.Module, limit: float) -> tuple[Tensor, Tensor] | None:
+    """Clip encoder and head together to L2 norm `limit`; return their norms before that. 0: do nothing."""
+    if limit <= 0:
+        return None
+    of_encoder, of_head = norms = _norms(encoder, head)
+    total = of_head if of_encoder is NO_NORM else torch.linalg.vector_norm(torch.stack(norms))
+    gradients = [*_gradients(encoder), *_gradients(head)]
+    torch._foreach_mul_(gradients, torch.clamp(limit / (total + 1e-6), max=1.0))
+    return norms
+
+
+def _norms(encoder: nn.Module | None, head: nn.Module) -> tuple[Tensor, Tensor]:
+    of_encoder = _gradients(encoder)
+    norm = nn.utils.get_total_norm(of_encoder) if of_encoder else NO_NORM
+    return norm, nn.utils.get_total_norm(_gradients(head))
+
+
+def _gradients(net: nn.Module | None) -> list[Tensor]:
+    return [] if net is None else [p.grad for p in net.parameters() if p.grad is not None]

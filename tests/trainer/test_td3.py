@@ -134,15 +134,30 @@ def test_clipping_bounds_the_step_and_reports_the_norm_before() -> None:
         p.grad for net in (agent.critic, agent.critic_encoder) for p in net.parameters() if p.grad is not None
     ]
     assert math.isclose(float(torch.nn.utils.get_total_norm(grads)), 0.01, rel_tol=1e-3)
-    logged = math.hypot(float(agent.seen["critic_encoder_norm"]), float(agent.seen["critic_mlp_norm"]))
+    logged = math.hypot(*map(float, agent.gradient_norms()["critic"]))
     assert logged > 0.1
+
+
+def test_norms_are_known_without_clipping_and_gone_after_a_load() -> None:
+    """They are computed when they are asked for; a state that was taken over has had no update yet."""
+    agent = agent_of(SEPARATE)
+    agent.update(batch_of(SEPARATE))
+    agent.update(batch_of(SEPARATE))
+    clipped = agent_of(SEPARATE, critic_clip=1e6, actor_clip=1e6)
+    clipped.update(batch_of(SEPARATE))
+    clipped.update(batch_of(SEPARATE))
+    assert set(agent.gradient_norms()) == {"actor", "critic"}
+    for who, norms in agent.gradient_norms().items():
+        torch.testing.assert_close(norms, clipped.gradient_norms()[who])
+    agent.load_state_dict(clipped.state_dict())
+    assert agent.gradient_norms() == {}
 
 
 def test_a_clamped_q_gives_the_actor_no_gradient_beyond_the_limit() -> None:
     """The report's solution 1: all Q outside +-limit, and the actor stands still: silenced, not healed."""
     agent, batch = agent_of(SEPARATE, q_clamp=1e-6, q_features="actor"), batch_of(SEPARATE)
     agent._update_actor(batch)
-    assert float(agent.seen["actor_mlp_norm"]) == 0.0
+    assert float(agent.gradient_norms()["actor"][1]) == 0.0
 
 
 OTHER_VALUES = {
