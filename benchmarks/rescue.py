@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import statistics
 import sys
 from collections.abc import Mapping
@@ -206,6 +207,7 @@ def main() -> int:
             progress.update(runs, description=name)
             kept = folder / f"{name}.json"
             if not kept.exists():
+                shutil.rmtree(folder / name, ignore_errors=True)  # of a run that was broken off
                 train(common | asked | {"logdir": str(folder / name)}, remedy).write(kept)
             progress.advance(runs)
             logged = Logged.read(kept)
