@@ -13,6 +13,7 @@ from rules.gate import Ending
 from sentinel.attachment import Named
 from sentinel.attention import ROUND_SECONDS, Attention, Changes, stamp
 from sentinel.clock import STANDSTILL, Clock
+from sentinel.clusters.reach import Reach
 from sentinel.config import Settings
 from sentinel.discover import Runs, scan
 from sentinel.gate_watch import GatePlan, LiveGates
@@ -54,6 +55,7 @@ class Engine:
         gates: GatePlan | None = None,
         processes: Processes | None = None,
         named: Mapping[str, Process] | None = None,
+        reach: Reach | None = None,
         pulse: Callable[[], object] = int,
     ) -> None:
         self._pulse = pulse
@@ -65,7 +67,9 @@ class Engine:
         self._clock = clock
         self.job = Job(journal, mail, state, settings, processes or Processes(), clock, act=act)
         self._named = Named(named or {})
-        self._tools = Tools(settings, journal, mail, clock, act, gates, self.job, Holders(clock), self._named)
+        self._tools = Tools(
+            settings, journal, mail, clock, act, gates, self.job, Holders(clock), self._named, reach
+        )
         self._runs: dict[str, LiveRun] = {}
         self._found = Runs()
         self._attention = Attention()

@@ -19,14 +19,16 @@ _SETTLED = frozenset(state.value for state in State if state.settled)
 
 
 class JobCommands:
-    """The rows whose carrier is the job."""
+    """The rows of one carrier: the job that we started, or a cluster."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal, carrier: str = "job") -> None:
         self._journal = journal
+        self._carrier = carrier
         self._settled: dict[str, list[Settled]] = {}
 
     def open(self) -> list[dict[str, Any]]:
-        rows = self._journal.rows("SELECT * FROM commands WHERE carrier = 'job' ORDER BY asked, id")
+        mine = "SELECT * FROM commands WHERE carrier = ? ORDER BY asked, id"
+        rows = self._journal.rows(mine, self._carrier)
         return [dict(row) for row in rows if row["state"] not in _SETTLED]
 
     def settled(self, run: str) -> list[Settled]:

@@ -34,6 +34,17 @@ class Met:
     end: Callable[[str, float], None]
 
 
+def resumable(settings: Settings, own: Declared | None, overrides: Mapping[str, Setting]) -> Declared:
+    """What a resume command can change: the values in force, and any absolute one."""
+    resume = settings.resume
+    table = settings.service.trainer.parameters
+    values = {name: each.value for name, each in table.items()} | dict(own.values if own else {})
+    bounds = {name: (each.low, each.high) for name, each in table.items()}
+    takes = resume is not None and resume.takes_overrides
+    in_force = {**values, **overrides} if takes else {}
+    return Declared(in_force, frozenset(), frozenset(), open=takes, bounds=bounds)
+
+
 class JobRuns:
     """Every run that has been met, the job's and others."""
 
@@ -82,19 +93,8 @@ class JobRuns:
         return replace(self.resumable(life, own), verbs=frozenset({*verbs, "rollback"}))
 
     def resumable(self, life: LifeRow, own: Declared | None) -> Declared:
-        """What a resume command can change: the values in force, and any absolute one."""
-        resume = self._settings.resume
-        table = self._settings.service.trainer.parameters
-        values = {name: each.value for name, each in table.items()} | dict(own.values if own else {})
-        bounds = {name: (each.low, each.high) for name, each in table.items()}
-        takes = resume is not None and resume.takes_overrides
-        return Declared(
-            {**values, **life.overrides} if takes else {},
-            frozenset(),
-            frozenset(),
-            open=takes,
-            bounds=bounds,
-        )
+        """What a resume command can change."""
+        return resumable(self._settings, own, life.overrides)
 
     def verbs(self, run: str) -> frozenset[str]:
         """What the run's trainer can be asked for, by letter or signal."""

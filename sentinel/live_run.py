@@ -21,6 +21,9 @@ from rules.watch import Judged
 from sentinel.attachment import Attached, Named, attach, owner_of
 from sentinel.attempts import Attempts
 from sentinel.clock import Clock
+from sentinel.clusters import Standing, Workload
+from sentinel.clusters.reach import NOT_YET, Reach
+from sentinel.clusters.requeue import Requeue
 from sentinel.config import Settings
 from sentinel.dispatch import Dispatch, Settled
 from sentinel.gate_watch import GatePlan, LiveGates
@@ -72,6 +75,7 @@ class Tools:
     job: Job | None = None
     holders: Holders | None = None
     named: Named | None = None
+    reach: Reach | None = None
 
 
 class LiveRun:
@@ -108,9 +112,17 @@ class LiveRun:
         self._judge.remarks = self._remarks = Remarks(tools.settings.program, rows.fact("remarks"))
         self._tail = RunTail(folder, rows.cursors())
         self._attempts = Attempts(self._judge, self._tail, rewinds, rows.probes())
-        dispatch = Dispatch(name, folder, tools.journal, tools.settings.patience, tools.clock, act=tools.act)
-        terms = tools.settings.terms(tools.clock)
-        self.trainer = TrainerLink(name, folder, self._judge, dispatch, tools.job, terms, act=tools.act)
+        settings, journal, clock, reach = tools.settings, tools.journal, tools.clock, tools.reach
+        dispatch = Dispatch(name, folder, journal, settings.patience, clock, reach, act=tools.act)
+        terms = settings.terms(clock, name, reach)
+        requeue = None
+        if reach is not None and reach.clusters:
+            requeue = Requeue(name, folder, settings, journal, reach, clock, act=tools.act)
+        self.trainer = TrainerLink(
+            name, folder, self._judge, dispatch, tools.job, terms, requeue, act=tools.act
+        )
+        self.trainer.registration.pin(Workload.from_record(rows.fact("workload")))
+        self._out_of_sight = ""
         self._attached = Attached.from_record(rows.fact("attached"))
         self.trainer.hear_of_attempts(self._attempts)
         self.gates: LiveGates | None = None
@@ -188,7 +200,7 @@ class LiveRun:
         due = self._judge.watch.judged.due
         rest = MARKS_EVERY if due is None else min(max(due - now + self._skipped, 0.0), MARKS_EVERY)
         registration = self.trainer.registration
-        watched = registration.process is not None or registration.known
+        watched = registration.process is not None or registration.known or registration.sight is not None
         return min(rest, DEAD_EVERY) if watched and not registration.finished else rest
 
     def beat(self, record: dict[str, Any]) -> None:
@@ -248,9 +260,13 @@ class LiveRun:
         self._say("trainer", severity, title, text, now)
 
     def _meet_trainer(self, now: float) -> None:
-        if not self.trainer.meet(self._attempts, now):
+        registration, before = self.trainer.registration, self.trainer.registration.workload
+        fresh = self.trainer.meet(self._attempts, now)
+        self._tell_of_cluster(now)
+        if not fresh:
             return
-        registration = self.trainer.registration
+        if registration.workload is not None and registration.workload != before:
+            self._rows.note("workload", dataclasses.asdict(registration.workload))
         if registration.finished and self.phase == "live":
             self.phase = "finished"
             word = registration.outcome or "finished"
@@ -260,6 +276,19 @@ class LiveRun:
             not registration.finished and self.phase != "live" and (registration.known or registration.alive)
         ):
             self.phase = "live"
+
+    def _tell_of_cluster(self, now: float) -> None:
+        """Tell once that a cluster does not say how the trainer's job is, or that it is somebody else's."""
+        sight = self.trainer.registration.sight
+        if sight is None or self.phase != "live":
+            return
+        lost = sight.standing in (Standing.UNKNOWN, Standing.FOREIGN)
+        words = sight.words if lost and sight.words != NOT_YET else ""
+        if words and not self._out_of_sight:
+            text = f"{words}. It is not touched until that is known; letters still reach a guard."
+            self._say("cluster", "warning", "the trainer's job is out of sight", text, now)
+        if not lost or words:
+            self._out_of_sight = words
 
     def _follow_commands(self, now: float) -> None:
         for settled in self.trainer.follow(self._attempts, now):

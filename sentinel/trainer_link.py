@@ -13,12 +13,13 @@ from typing import Any
 
 from sentinel.attempts import Attempts
 from sentinel.checkpoints import Checkpoint
+from sentinel.clusters.requeue import Requeue
 from sentinel.control import announced
 from sentinel.dispatch import Dispatch, Settled
 from sentinel.job import Job
 from sentinel.job_runs import Met
 from sentinel.judge import Judge, Step
-from sentinel.policy import Action
+from sentinel.policy import Action, Declared
 from sentinel.registration import Registration, Terms
 from sentinel.run_rows import gone_back
 
@@ -38,6 +39,7 @@ class TrainerLink:
         dispatch: Dispatch,
         job: Job | None = None,
         terms: Terms | None = None,
+        requeue: Requeue | None = None,
         *,
         act: bool,
     ) -> None:
@@ -47,6 +49,7 @@ class TrainerLink:
             run: its name. folder: its folder. judge: is told of whatever the ladders need to know.
             dispatch: holds its commands. job: what we supervise, and so can end and resume; None for nothing.
             terms: what is agreed with a trainer without guard.
+            requeue: carries out what a cluster can do for a trainer that cannot; None for nothing.
             act: whether what rules ask for is sent at all.
         """
         self._job = job
@@ -54,6 +57,7 @@ class TrainerLink:
         self._judge = judge
         self._dispatch = dispatch
         self._act = act
+        self._requeue = requeue
         self.registration = Registration(folder, terms)
         judge.checkpoint_bytes = self.registration.checkpoint_bytes
         judge.sends = act
@@ -67,7 +71,7 @@ class TrainerLink:
             if known and self.registration.attempt > before:
                 attempts.announce(now, None)
             self.hear_of_attempts(attempts)
-            self._judge.declared = self.registration.declared
+            self._judge.declared = self._declared
             self._judge.catalogue = self.registration.catalogue
         if self._job is not None:
             self._job.meet(
@@ -86,6 +90,11 @@ class TrainerLink:
             return ""
         return self.registration.unreachable
 
+    @property
+    def _declared(self) -> Declared | None:
+        own = self.registration.declared
+        return own if self._requeue is None else self._requeue.declared(self.registration, own)
+
     def _good(self) -> Checkpoint | None:
         """The newest checkpoint that a restart may go on from."""
         self._judge.catalogue = self.checkpoints
@@ -101,6 +110,8 @@ class TrainerLink:
             attempts.announce(wall, step)
         for wall, step in self._job.starts(self._run) if self._job is not None else ():
             attempts.announce(wall, step)
+        for wall, step in self._requeue.starts() if self._requeue is not None else ():
+            attempts.announce(wall, step)
 
     @property
     def awaits(self) -> bool:
@@ -109,7 +120,10 @@ class TrainerLink:
 
     def follow(self, attempts: Attempts, now: float) -> list[Settled]:
         """Take every command one step further; returns those with something to tell."""
-        told = [each for each in self._dispatch.follow(self.registration, now) if not self._resumes(each)]
+        followed = self._dispatch.follow(self.registration, now)
+        told = [each for each in followed if not self._resumes(each, now)]
+        if self._requeue is not None:
+            told += self._requeue.follow(self.registration, self.checkpoints, now)
         told += self._job.settled(self._run) if self._job is not None else []
         for settled in told:
             row = settled.row
@@ -125,21 +139,28 @@ class TrainerLink:
         self._judge.ledger.in_flight = self._in_flight()
         return told
 
-    def _resumes(self, settled: Settled) -> bool:
+    def _resumes(self, settled: Settled, now: float) -> bool:
         """Take over a rollback that the trainer cannot do, where the job can be ended and resumed instead."""
         row = settled.row
         cannot = row["state"] == "refused" and str(row["reason"]).startswith("cannot")
-        if not cannot or row["verb"] != "rollback" or self._job is None:
+        if not cannot or row["verb"] != "rollback":
             return False
-        return self._job.take_over(self._run, row)
+        if self._job is not None and self._job.take_over(self._run, row):
+            return True
+        return self._requeue is not None and self._requeue.take_over(self.registration, row, now)
 
     def _in_flight(self) -> set[str]:
         carried = self._job.in_flight(self._run) if self._job is not None else set()
-        return self._dispatch.in_flight | carried
+        requeued = self._requeue.in_flight if self._requeue is not None else set()
+        return self._dispatch.in_flight | carried | requeued
 
     def _carrier(self, verb: str) -> str:
-        """Who carries a command out: the trainer, by letter, or we."""
-        return "job" if self._job is not None and self._job.carries(self._run, verb) else "letter"
+        """Who carries a command out: the trainer, by letter, or we, or its cluster."""
+        if self._job is not None and self._job.carries(self._run, verb):
+            return "job"
+        if self._requeue is not None and self._requeue.carries(self.registration, verb):
+            return "cluster"
+        return "letter"
 
     def ask(self, step: Step, action: Action, thread: str, now: float) -> None:
         """Ask for what a rung asks for."""
@@ -200,7 +221,7 @@ class TrainerLink:
 
     def _no_way(self, verb: str) -> str:
         """Why nobody can be asked for a verb, in words."""
-        declared = self.registration.declared
+        declared = self._declared
         never = declared.never.get(verb, "") if declared is not None else ""
         return self.unreachable or never or f"the trainer does not know the command {verb!r}"
 
@@ -236,3 +257,5 @@ class TrainerLink:
     def deliver(self) -> None:
         """Carry out what the commit has made certain: write letters, ring, escalate."""
         self._dispatch.perform()
+        if self._requeue is not None:
+            self._requeue.perform()

@@ -19,6 +19,7 @@ from notifier.route import channels_for
 from rules.gate import Ending
 from sentinel.attention import Changes
 from sentinel.clock import Clock
+from sentinel.clusters.opening import reach_for
 from sentinel.config import Settings
 from sentinel.engine import Engine
 from sentinel.errors import StateError
@@ -97,6 +98,7 @@ class Watcher:
         self._retry_at = 0.0
         self._unremembered = 0
         self._outbox = self._open_outbox()
+        self._reach = reach_for(plan.settings.service.trainer.launcher, clock.monotonic, wake)
         try:
             self._take_up()
         except StateError:
@@ -165,11 +167,16 @@ class Watcher:
     def reload(self, plan: Plan) -> None:
         """Put another plan into force: windows are refilled, alerts and ladders go on by their names."""
         self._drop()
+        launcher = self.plan.settings.service.trainer.launcher
         if plan.settings.service.notify != self.plan.settings.service.notify:
             self._outbox.close()  # what it has not delivered is in the journal, and goes out by the new one
             self.plan = plan
             self._outbox = self._open_outbox()
         self.plan = plan
+        if launcher != plan.settings.service.trainer.launcher:
+            self._reach.close()
+            launcher = plan.settings.service.trainer.launcher
+            self._reach = reach_for(launcher, self._clock.monotonic, self._wake)
         try:
             self._take_up()
         except StateError as error:
@@ -192,6 +199,7 @@ class Watcher:
     def close(self) -> None:
         """Let everything go; a crash does the same."""
         self._outbox.close()
+        self._reach.close()
         self._drop()
 
     def _take_up(self) -> Engine:
@@ -212,6 +220,7 @@ class Watcher:
             gates=self.plan.gates,
             processes=self.processes,
             named=self.plan.named,
+            reach=self._reach,
             pulse=self._pulse,
         )
         return self._engine

@@ -95,7 +95,8 @@ class Sight:
 
     Attributes:
         standing: what is known. words: why, for people; empty where there is nothing to add.
-        now: the incarnation that bears the name at present and is of the same user; None for none.
+        now: the incarnation that bears the name at present and is of the same user, with all that is known
+            of it, `began` 0 while it waits to be started; None for none.
     """
 
     standing: Standing

@@ -28,6 +28,8 @@ EAGER = 2.0
 STALE = 120.0
 """Seconds after which an old answer counts no more."""
 
+NOT_YET = "it was not looked at yet"
+
 _OUT_OF_SIGHT = (Liveness.OTHER_HOST, Liveness.UNKNOWN)
 
 Task: TypeAlias = Callable[[], None]
@@ -81,10 +83,10 @@ class Reach:
             return Sight(Standing.UNKNOWN, f"[trainer] launcher does not say {workload.kind}")
         now, key = self._monotonic(), _key(workload)
         with self._lock:
-            known, sight, when = self._seen.get(key, (None, Sight(Standing.UNKNOWN), float("-inf")))
+            known, sight, when = self._seen.get(key, (None, Sight(Standing.UNKNOWN, NOT_YET), float("-inf")))
             since = self._looking.get(key)
         if workload not in (known, sight.now):  # a look may have told which incarnation it is
-            sight, when = Sight(Standing.UNKNOWN, "it was not looked at yet"), float("-inf")
+            sight, when = Sight(Standing.UNKNOWN, NOT_YET), float("-inf")
         if since is None and now - when >= (EAGER if eager else LOOK_EVERY):
             with self._lock:
                 self._looking[key] = since = now

@@ -116,8 +116,9 @@ def _read_job(line: str) -> Job | None:
 def judge(workload: Workload, job: Job) -> Sight:
     """Say whether a job is this very workload, and how it is. Pure."""
     facts = workload.facts
-    now = Workload("slurm", job.id, job.uid, job.start, _facts(job))
-    same = replace(now, began=workload.began or job.start, facts={**facts, **now.facts})
+    began = 0.0 if job.state in _WAITING else job.start  # until then it is an estimate
+    now = Workload("slurm", job.id, job.uid, began, _facts(job))
+    same = replace(now, began=workload.began or began, facts={**facts, **now.facts})
     if job.id != workload.id:
         return Sight(Standing.UNKNOWN, f"squeue told of job {job.id}")
     if facts.get("cluster", job.cluster) != job.cluster:
