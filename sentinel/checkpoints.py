@@ -68,7 +68,9 @@ class Catalogue:
         """Every checkpoint, oldest attempt and step first; what has changed is hashed again."""
         try:
             folders = [
-                path for path in self.folder.iterdir() if not path.name.startswith(".") and path.is_dir()
+                path
+                for path in self.folder.iterdir()
+                if not path.name.startswith(".") and path.name.isprintable() and path.is_dir()
             ]
         except OSError:
             return []

@@ -9,9 +9,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib.metadata import version
+from typing import NoReturn
 
-from rules.source import RuleErrors
+from notifier.format import neutral
+from rules.source import Problem, RuleErrors
 from sentinel.commands import (
     check,
     doctor,
@@ -55,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return act(options)
     except RuleErrors as error:
         for problem in error.problems:
-            print(problem.render(), file=sys.stderr)
+            print(_on_its_lines(problem).render(), file=sys.stderr)
         count = len(error.problems)
         print(
             f"sentinel: {count} problem{'s' if count > 1 else ''}; nothing was started or changed",
@@ -63,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return ConfigError.exit_code
     except SentinelError as error:
-        print(f"sentinel: {error}", file=sys.stderr)
+        print(neutral(f"sentinel: {error}"), file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:
         sys.stderr.close()
@@ -75,6 +78,25 @@ def entry_point() -> None:
     sys.exit(main())
 
 
+def _on_its_lines(problem: Problem) -> Problem:
+    """A problem whose parts act on no terminal and stay one line each, whatever they repeat of the file."""
+    return replace(
+        problem,
+        where=neutral(problem.where),
+        what=neutral(problem.what),
+        hint=neutral(problem.hint),
+        excerpt=neutral(problem.excerpt),
+    )
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors repeat what was given, and by which nothing given acts on a terminal."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print usage and message, and end with 2."""
+        super().error(neutral(message, lines=True))
+
+
 def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
     """Part our own arguments from the child's, which begin after the first `--`."""
     if "--" not in arguments:
@@ -84,7 +106,7 @@ def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="sentinel",
         description="Watch training runs by their metrics; checkpoint, roll back or end them by rule.",
         epilog=_EPILOG,

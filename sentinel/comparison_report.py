@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TextIO
 
-from rich.console import Console
 from rich.text import Text
 
 from sentinel.comparison import Comparison, Difference, RuleComparison, Side
 from sentinel.report import COLOURS, added_up, columns, count, heading, span
 from sentinel.tally import Behind, RuleTally
+from sentinel.terminal import console_on
 
 _HEADINGS = (
     *("rule", "severity", "runs", "answers", "alarms", "per 1e6"),
@@ -24,7 +24,7 @@ def print_comparison(found: Comparison, names: tuple[str, str], out: TextIO) -> 
     Args:
         names: what A and B are.
     """
-    console = Console(file=out, highlight=False, soft_wrap=True, markup=False, emoji=False)
+    console = console_on(out)
     tables = (_sets(found, names), _rules(found.rules), _runs(found.differences), _firsts(found))
     for table in tables:
         lines = list(table)

@@ -16,6 +16,8 @@ CONTROL = "control"
 CHECKPOINTS = "checkpoints"
 TRAINER = "trainer.json"
 
+_PRINTABLE = "a name must be printable text, since people are told it"
+
 _NUMBER = re.compile(r"(\d+)")
 _TIMESTAMP = re.compile(r"tfevents\.(\d+)")
 
@@ -102,7 +104,12 @@ def _look_into(folder: str, logdir: Path, runs: Runs, folders: list[str], links:
                     if not entry.name.startswith("."):
                         below[entry.name] = entry.is_symlink()
                 elif is_event_file(entry.name) and entry.is_file():
-                    files.append(Path(entry.path))
+                    if entry.name.isprintable():
+                        files.append(Path(entry.path))
+                    else:
+                        runs.unreadable.append(
+                            Unreadable(ascii(entry.path), f"{_PRINTABLE}; the file is not read, rename it")
+                        )
             except OSError:  # a link that leads in a circle is no run
                 continue
     if files or (CONTROL in below and Path(folder, CONTROL, TRAINER).exists()):
@@ -116,5 +123,5 @@ def _look_into(folder: str, logdir: Path, runs: Runs, folders: list[str], links:
             runs[name] = RunFiles(Path(folder), sorted(files, key=age_order))
         else:
             runs.unreadable.append(
-                Unreadable(ascii(folder), "a run's name must be printable text; rename the folder")
+                Unreadable(ascii(folder), f"{_PRINTABLE}; the run is not watched, rename the folder")
             )

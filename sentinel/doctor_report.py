@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TextIO
 
-from rich.console import Console
 from rich.text import Text
 
 from sentinel.doctor import Diagnosis, RunReport
+from sentinel.terminal import console_on
 
 _MARKS = {"problem": ("problem", "bold red"), "note": ("note", "dim")}
 
 
 def print_diagnosis(found: Diagnosis, out: TextIO) -> None:
     """Print every live run, a count of the others, and the machine."""
-    console = Console(file=out, highlight=False, soft_wrap=True, markup=False, emoji=False)
+    console = console_on(out)
     live = [run for run in found.runs if run.live]
     for run in live:
         for line in _lines(run):

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from rich.console import Console
 from rich.text import Text
 
 from rules.alert import AlertState
@@ -30,6 +29,7 @@ from sentinel.errors import CommandError, RunGoneError
 from sentinel.judge import Judge
 from sentinel.replay import Recording, find, finite
 from sentinel.tail import Chunk, RunTail
+from sentinel.terminal import console_on
 
 _SHOWN_MOVES = 20
 _TEXT_WIDTH = 72
@@ -271,7 +271,7 @@ def print_explanation(told: Explanation, out: TextIO, *, as_json_lines: bool = F
     if as_json_lines:
         print(json.dumps(as_json(told), allow_nan=False, indent=2), file=out)
         return
-    console = Console(file=out, highlight=False, soft_wrap=True, markup=False, emoji=False)
+    console = console_on(out)
     for line in (*_head(told), *_history(told), "", *_taken_apart(told)):
         console.print(line)
 

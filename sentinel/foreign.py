@@ -113,7 +113,12 @@ class ForeignCatalogue:
             for path in entries:
                 match = next(filter(None, (name.fullmatch(path.name) for name in self._names)), None)
                 # Whoever may write into the folder must not lead us elsewhere by a link.
-                if match is not None and not path.is_symlink() and not (path / MANIFEST).exists():
+                if (
+                    match is not None
+                    and path.name.isprintable()
+                    and not path.is_symlink()
+                    and not (path / MANIFEST).exists()
+                ):
                     yield path, int(match[1])
 
     def _judge(self, path: Path, step: int) -> Checkpoint | None:

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TextIO
 
-from rich.console import Console
 from rich.text import Text
 
 from rules.findings import numbers
 from rules.gate import Outcome
 from sentinel.gates import GateReport
+from sentinel.terminal import console_on
 
 COLOURS = {"pass": "bold green", "fail": "bold red", "inconclusive": "bold yellow"}
 
 
 def print_reports(reports: Sequence[GateReport], out: TextIO) -> None:
     """Print every run and its gates."""
-    console = Console(file=out, highlight=False, soft_wrap=True, markup=False, emoji=False)
+    console = console_on(out)
     for report in reports:
         for line in _lines(report):
             console.print(line)

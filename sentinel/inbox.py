@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
+from notifier.format import neutral
 from sentinel.clock import Clock
 from sentinel.errors import CommandError, StateError
 from sentinel.journal import Journal
@@ -145,13 +146,11 @@ def ask(
             answer = _answer(journal, name)
             if answer is not None:
                 state, text = answer
-                print(text, file=out)
+                print(neutral(text), file=out)
                 return 0 if state == "done" else 1
             clock.rest(0.1)
-    print(
-        f"no outcome after {wait_seconds:g} s; the request stands. See: sentinel status --logdir {logdir}",
-        file=out,
-    )
+    waited = f"no outcome after {wait_seconds:g} s; the request stands"
+    print(neutral(f"{waited}. See: sentinel status --logdir {logdir}"), file=out)
     return 1
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -166,7 +166,7 @@ class Journal:
         marks = ", ".join("?" * len(values))
         self._connection.execute(
             f"INSERT OR REPLACE INTO {table} ({names}) VALUES ({marks})",  # noqa: S608  names are our own
-            tuple(values.values()),
+            _storable(values.values()),
         )
 
     def add(self, table: str, **values: object) -> int:
@@ -175,7 +175,7 @@ class Journal:
         marks = ", ".join("?" * len(values))
         cursor = self._connection.execute(
             f"INSERT OR IGNORE INTO {table} ({names}) VALUES ({marks})",  # noqa: S608  as above
-            tuple(values.values()),
+            _storable(values.values()),
         )
         return (cursor.lastrowid or 0) if cursor.rowcount else 0
 
@@ -186,13 +186,13 @@ class Journal:
             StateError: the file is damaged or gone.
         """
         try:
-            return self._connection.execute(query, arguments).fetchall()
+            return self._connection.execute(query, _storable(arguments)).fetchall()
         except sqlite3.Error as error:
             raise self._error(error) from error
 
     def change(self, statement: str, *arguments: object) -> None:
         """Update or delete rows; only inside a transaction."""
-        self._connection.execute(statement, arguments)
+        self._connection.execute(statement, _storable(arguments))
 
     def cursors(self, run: str) -> dict[str, Cursor]:
         """Return the read positions of a run's event files, by path."""
@@ -206,6 +206,16 @@ class Journal:
         """
         known = self.rows("SELECT max(id) AS id FROM commands WHERE run = ?", run)[0]["id"] or 0
         return int(max(known, highest_on_disk)) + 1
+
+
+def _storable(values: Iterable[object]) -> tuple[object, ...]:
+    """Write halves of surrogate pairs as text: JSON and file names may hold them, and SQLite refuses them."""
+    return tuple(
+        value.encode("utf-8", "backslashreplace").decode()
+        if isinstance(value, str) and not value.isascii()
+        else value
+        for value in values
+    )
 
 
 def to_json(value: Mapping[str, Any] | list[Any]) -> str:

@@ -12,6 +12,7 @@ from itertools import groupby
 from pathlib import Path
 from xml.etree import ElementTree
 
+from notifier.format import neutral
 from rules.source import Problem
 from sentinel.errors import ConfigError
 from sentinel.scenarios import Result, Told
@@ -97,8 +98,11 @@ def _outcome(case: ElementTree.Element, kind: str, message: str, text: str) -> N
 
 
 def legal(text: str) -> str:
-    """Return a text with what XML cannot hold written as `\\x1b`, `\\ud800` and the like."""
-    return _ILLEGAL.sub(lambda found: ascii(found[0])[1:-1], text)
+    """Return a text with what XML cannot hold written as `\\x1b`, `\\ud800` and the like, and so with what
+    would act on whoever shows it.
+    """
+    shown = "\t".join(neutral(part, lines=True) for part in text.split("\t"))
+    return _ILLEGAL.sub(lambda found: ascii(found[0])[1:-1], shown)
 
 
 def _seconds(seconds: float) -> str:

@@ -9,6 +9,7 @@ from itertools import groupby
 from textwrap import wrap
 from typing import Any, TextIO, get_args
 
+from notifier.format import neutral
 from rules.lint_found import Code, Lint, listed
 from sentinel.lint import LintedRun
 
@@ -23,7 +24,7 @@ def print_runs(runs: Sequence[LintedRun], out: TextIO, *, verbose: bool, as_json
         return
     lines = _counts(runs) if len(runs) > 1 and not verbose else _in_full(runs)
     for line in lines:
-        print(line, file=out)
+        print(neutral(line), file=out)
 
 
 def _run_as_json(run: LintedRun) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from sentinel.judge import Step
 from sentinel.replay import Outcome
 from sentinel.story import deeds
 from sentinel.tally import DEEDS, SEVERITIES, Behind, RuleTally, RungTally, RunTally, Tally
+from sentinel.terminal import console_on
 
 COLOURS = {"info": "blue", "warning": "yellow", "critical": "red", "fatal": "bold red"}
 
@@ -49,7 +50,7 @@ def print_tally(found: Tally, out: TextIO, *, verbose: bool = False) -> None:
     Args:
         verbose: every change of every run, and a row for every rule.
     """
-    console = Console(file=out, highlight=False, soft_wrap=True, markup=False, emoji=False)
+    console = console_on(out)
     if verbose or len(found.runs) <= FEW:
         for run in found.runs:
             for line in _changes(run.outcome):

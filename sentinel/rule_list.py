@@ -10,16 +10,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, TextIO
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from notifier.format import neutral
 from rules import packs
 from rules.describe import Description, describe, said, shipped
 from rules.schema import RuleSpec
 from rules.source import nearest
 from sentinel.config import Settings
 from sentinel.errors import ConfigError
+from sentinel.terminal import console_on
 
 _COLOURS = {"info": "blue", "warning": "yellow", "critical": "red", "fatal": "bold red"}
 
@@ -68,7 +69,7 @@ def chosen(names: Sequence[str], here: Sequence[Description]) -> list[Descriptio
             known = {word for found in (*here, *out) for word in _names(found.rule)}
             unknown.append(f"no rule {name!r}; {nearest(bare, sorted(known))}")
     if unknown:
-        raise ConfigError("\n".join(unknown))
+        raise ConfigError("; ".join(unknown))
     return picked
 
 
@@ -111,13 +112,13 @@ def _object(found: Description) -> dict[str, Any]:
 
 def print_list(found: Sequence[Description], out: TextIO) -> None:
     """Print one line a rule."""
-    console = Console(file=out)
+    console = console_on(out, wrap=True)
     if not console.is_terminal:
         width = max((len(_label(one)) for one in found), default=0)
         ladder = max((len(one.ladder) for one in found), default=0)
         for one in found:
             row = f"{_label(one):<{width}}  {one.rule.severity:<8}  {one.ladder:<{ladder}}  {_line(one)}"
-            print(row.rstrip(), file=out)
+            print(neutral(row.rstrip()), file=out)
         return
     table = Table(box=None, pad_edge=False)
     for heading in ("rule", "severity", "ladder", "what it means"):
@@ -140,7 +141,7 @@ def _line(found: Description) -> str:
 
 def print_explained(found: Sequence[Description], out: TextIO) -> None:
     """Print all that there is to say of each rule."""
-    console = Console(file=out, soft_wrap=True, highlight=False)
+    console = console_on(out)
     for number, one in enumerate(found):
         if number:
             console.print()

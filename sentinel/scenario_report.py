@@ -17,6 +17,7 @@ from sentinel.clock import Clock
 from sentinel.errors import ConfigError
 from sentinel.junit import problems_xml, results_xml, write
 from sentinel.scenarios import Result, Test, Told, load_tests, run_test
+from sentinel.terminal import console_on
 from sentinel.timeline import Line, timeline
 
 _INDENT = "    "
@@ -62,7 +63,7 @@ def run_scenarios(
         for result in results:
             print(json.dumps(_object(result), allow_nan=False), file=out)
     else:
-        _print(results, Console(file=out, highlight=False, soft_wrap=True), verbose=verbose)
+        _print(results, console_on(out), verbose=verbose)
     return 1 if any(result.failures for result in results) else 0
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from notifier.base import Notifier, Permanent
 from notifier.console import ConsoleNotifier
+from notifier.format import neutral
 from notifier.slack import SlackNotifier
 from rules.gate import Ending
 from sentinel.clock import AwakeClock, Clock
@@ -81,13 +82,17 @@ def serve(
         wakeup.close()
         lock.release()
         raise
-    print(_greeting(plan, logdir, folder, reason=wakeup.reason), file=sys.stderr, flush=True)
+    print(
+        neutral(_greeting(plan, logdir, folder, reason=wakeup.reason), lines=True),
+        file=sys.stderr,
+        flush=True,
+    )
     try:
         if child:
             with Forwarding(watcher.processes, wakeup.ring) as signals:
                 said = watcher.begin(child, Path.cwd())
                 if said:
-                    print(f"sentinel: {said}", file=sys.stderr, flush=True)
+                    print(neutral(f"sentinel: {said}"), file=sys.stderr, flush=True)
                 signs.ready()
                 look = partial(_look_or_reload, watcher, signs, wakeup, clock, signals, reload)
                 code = _supervise(watcher, signals, look, wakeup, clock, gated=plan.gates is not None)
@@ -166,7 +171,7 @@ def _supervise(
         try:
             code = final_code(code, watcher.close_gates(ending))
         except StateError as error:
-            print(f"sentinel: {error} The gates are undecided.", file=sys.stderr, flush=True)
+            print(neutral(f"sentinel: {error} The gates are undecided."), file=sys.stderr, flush=True)
             code = final_code(code, [])
     watcher.drain(DRAIN)
     watcher.tick()
@@ -193,7 +198,10 @@ def _channels(settings: Settings) -> Mapping[str, Notifier]:
         try:
             channels["slack"] = _slack(notify.slack)
         except Permanent as error:
-            print(f"sentinel: {error.reason}; Slack is not told, the other channels are", file=sys.stderr)
+            print(
+                neutral(f"sentinel: {error.reason}; Slack is not told, the other channels are"),
+                file=sys.stderr,
+            )
     return channels
 
 

@@ -25,5 +25,5 @@ def state_folder(logdir: Path, chosen: Path | None) -> Path:
         return chosen
     base = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
     absolute = logdir.absolute().resolve()
-    digest = hashlib.sha256(str(absolute).encode()).hexdigest()[:12]
+    digest = hashlib.sha256(os.fsencode(absolute)).hexdigest()[:12]
     return base / "sentinel" / f"{absolute.name or 'root'}-{digest}"

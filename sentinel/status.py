@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, TextIO
 
+from notifier.format import neutral
 from sentinel.errors import RunGoneError
 from sentinel.journal import Journal
 from sentinel.lock import is_held
@@ -123,44 +124,46 @@ def _number_text(value: float | str) -> str:
     return value if isinstance(value, str) else f"{value:.6g}"
 
 
+def _say(line: str, out: TextIO) -> None:
+    """Print one line, after an empty one if it begins with a break; whatever stands in it, it stays one."""
+    empty, line = ("\n", line[1:]) if line.startswith("\n") else ("", line)
+    print(f"{empty}{neutral(line)}", file=out)
+
+
 def print_status(status: dict[str, Any], out: TextIO) -> None:
     """Print a status as a person reads it: sick things first."""
     running = "running" if status["running"] else "NOT RUNNING"
-    print(
-        f"sentinel {running} on {status['logdir']} (mode {status['mode']}, state {status['state']})", file=out
-    )
+    _say(f"sentinel {running} on {status['logdir']} (mode {status['mode']}, state {status['state']})", out)
     for run in sorted(status["runs"], key=lambda r: -len(r["alerts"])):
         step = "no point yet" if run["step"] is None else f"step {run['step']}"
-        print(f"\n{run['run']}: {run['phase']}, {step}, attempt {run['attempt']}", file=out)
+        _say(f"\n{run['run']}: {run['phase']}, {step}, attempt {run['attempt']}", out)
         for alert in run["alerts"]:
             value = "" if alert["value"] is None else f", value {_number_text(alert['value'])}"
             limit = "" if alert["limit"] is None else f" (limit {_number_text(alert['limit'])})"
             onset = f", since step {alert['onset'][3]}" if alert["onset"] else ""
-            print(f"  {alert['state']:<10} {alert['key']}{value}{limit}{onset}", file=out)
+            _say(f"  {alert['state']:<10} {alert['key']}{value}{limit}{onset}", out)
         for name, gate in run["gates"].items():
             reason = f": {gate['reason']}" if gate["reason"] else ""
-            print(f"  gate       {name} (at {gate['at']}) {gate['verdict']}{reason}", file=out)
+            _say(f"  gate       {name} (at {gate['at']}) {gate['verdict']}{reason}", out)
         for key, mark in run["marks"].items():
             if mark in ("nodata", "error"):
-                print(f"  {mark:<10} {key}", file=out)
+                _say(f"  {mark:<10} {key}", out)
         other = [key for key, mark in run["marks"].items() if mark == "inapplicable"]
         if other:
-            print(f"  not for this run, by their `when`: {', '.join(other)}", file=out)
+            _say(f"  not for this run, by their `when`: {', '.join(other)}", out)
         for command in run["commands"]:
             target = f" -> {command['checkpoint']}" if command["checkpoint"] else ""
             reason = (
                 f": {command['reason']}" if command["state"] not in ("done",) and command["reason"] else ""
             )
-            print(
-                f"  command {command['id']:<3} {command['verb']} {command['state']}{target}{reason}", file=out
-            )
+            _say(f"  command {command['id']:<3} {command['verb']} {command['state']}{target}{reason}", out)
         if run["blind"]["stretches"]:
-            print(
+            _say(
                 f"  blind      {run['blind']['stretches']} damaged stretches, {run['blind']['bytes']} bytes",
-                file=out,
+                out,
             )
     for channel, counts in status["messages"].items():
         health = status["channels"].get(channel, {"state": "ok", "reason": ""})
         trouble = "" if health["state"] == "ok" else f" ({health['state']}: {health['reason']})"
         told = ", ".join(f"{n} {state}" for state, n in sorted(counts.items()))
-        print(f"\n{channel}: {told}{trouble}", file=out)
+        _say(f"\n{channel}: {told}{trouble}", out)

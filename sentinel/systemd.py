@@ -15,6 +15,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from sentinel.errors import ConfigError
+
 WATCHDOG_SECONDS = 120
 """After so many seconds without a sign systemd kills the sentinel and starts it anew; training goes on."""
 
@@ -57,7 +59,13 @@ def unit(arguments: Sequence[str], folder: Path) -> str:
 
     Args:
         arguments: of `sentinel run`. folder: where it is to run, for relative paths and sentinel.toml.
+
+    Raises:
+        ConfigError: a word would not stay on its line.
     """
+    for word in (*arguments, str(folder)):
+        if not word.isprintable():
+            raise ConfigError(f"{word!r} cannot stand in a unit file; rename it. Nothing was written")
     command = " ".join(_quote(word) for word in (sys.executable, "-m", "sentinel", "run", *arguments))
     return f"""\
 # sentinel systemd > ~/.config/systemd/user/sentinel.service

@@ -50,6 +50,7 @@ ONE_LIBRARY_ONE_FILE = {
         "sentinel/report.py",
         "sentinel/rule_list.py",
         "sentinel/scenario_report.py",
+        "sentinel/terminal.py",
         "trainer/progress.py",
     },
     "ray": {"sentinel/backtest_ray.py"},

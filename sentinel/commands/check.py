@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from notifier.format import neutral
 from rules.memory import TAG_BYTES, memory
 from sentinel.commands.options import Commands
 from sentinel.config import Settings, load
@@ -23,11 +24,12 @@ def check(options: argparse.Namespace) -> int:
     settings = load(path)
     rules = [rule for rule in settings.rules.rules if rule.enabled]
     grave = sum(rule.severity in ("critical", "fatal") for rule in rules)
-    print(
+    fine = (
         f"{path}: fine. {len(rules)} rules ({grave} critical or fatal), "
         f"{len(settings.rules.metrics)} metrics, "
         f"{len(settings.rules.ladders)} ladders; mode {settings.mode}"
     )
+    print(neutral(fine))
     print(f"  {_memory(settings)}")
     return 0
 

@@ -8,6 +8,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from notifier.format import neutral
 from sentinel.commands.options import Commands
 from sentinel.errors import ConfigError
 
@@ -50,10 +51,12 @@ def init(options: argparse.Namespace) -> int:
         return 0
     _write(output, text)
     runs = f"{len(found.runs)} run{'' if len(found.runs) == 1 else 's'}"
-    print(f"{output}: written for {runs}, with {', '.join(f'pack:{pack}' for pack in found.packs)}.")
+    included = ", ".join(f"pack:{pack}" for pack in found.packs)
+    print(neutral(f"{output}: written for {runs}, with {included}."))
     configured = "" if output == Path("sentinel.toml") else f" -c {output}"
-    print(f"Next: sentinel check{'' if not configured else f' {output}'}", file=sys.stderr)
-    print(f"      sentinel replay{configured} {options.logdir}", file=sys.stderr)
+    checked = f" {output}" if configured else ""
+    print(neutral(f"Next: sentinel check{checked}"), file=sys.stderr)
+    print(neutral(f"      sentinel replay{configured} {options.logdir}"), file=sys.stderr)
     return 0
 
 

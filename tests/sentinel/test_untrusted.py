@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import os
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from sentinel.cli import main
+from sentinel.discover import scan
+from sentinel.foreign import ForeignCatalogue, Patterns
+from sentinel.journal import Journal
 from tests.sentinel.event_files import scalar
 
 EVIL = "loss\x1b]0;owned\x07\x1b[2J\u202e\r\n<!channel>"
@@ -65,3 +71,38 @@ def test_init_writes_no_such_name_into_the_file(run: Path, tmp_path: Path) -> No
     main(["init", "runs"])
     written = (tmp_path / "sentinel.toml").read_text() if (tmp_path / "sentinel.toml").exists() else ""
     assert not FORBIDDEN & set(written)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["events.out.tfevents.\x1b[2J", "events.out.tfevents.\n", os.fsdecode(b"events.out.tfevents.\xff")],
+    ids=ascii,
+)
+def test_an_event_file_that_cannot_be_named_is_told_and_not_read(run: Path, name: str) -> None:
+    """Its folder's other files are; before, a byte that is no text ended the sentinel."""
+    (run / name).write_bytes(b"")
+    found = scan(run.parent)
+    assert [path.name for path in found["a"].event_files] == ["events.out.tfevents.1700000000.t"]
+    [told] = found.unreadable
+    assert told.path.isprintable()
+    assert "rename" in told.reason
+
+
+def test_half_a_surrogate_pair_can_be_remembered(tmp_path: Path) -> None:
+    """JSON may hold one, a trainer's reason for example, and SQLite does not: it is kept as text."""
+    reason = json.loads('"no \\ud800 such"')
+    with closing(Journal(tmp_path / "journal.sqlite")) as journal:
+        with journal.transaction():
+            journal.put("meta", name=f"a{reason}", value=reason)
+        [row] = journal.rows("SELECT value FROM meta WHERE name = ?", f"a{reason}")
+    assert row["value"] == r"no \ud800 such"
+
+
+@pytest.mark.parametrize("name", ["rl_model_\x1b[2J_5.zip", "rl_model_\n_5.zip"])
+def test_a_checkpoint_that_cannot_be_named_is_no_target(tmp_path: Path, name: str) -> None:
+    """Its name would stand in a letter, in messages and on a command line."""
+    (tmp_path / name).write_bytes(b"")
+    patterns = Patterns(("rl_model_{word}_{step}.zip",), (".",), 0.0)
+    assert ForeignCatalogue(tmp_path, patterns, time.time, time.monotonic).list() == []
+    (tmp_path / "rl_model_a_5.zip").write_bytes(b"")
+    assert len(ForeignCatalogue(tmp_path, patterns, time.time, time.monotonic).list()) == 1
