@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-adapters fuzz test-seeds check format types docs bench clean
+.PHONY: help demo test test-slow test-slurm test-adapters fuzz test-seeds validate-2k validate-5k validate-10k check format types docs bench clean
 
 help:  ## show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 $(READY): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or newer on the PATH; install one, or say make PYTHON=/path/to/python" >&2; exit 1; }
@@ -29,12 +29,27 @@ test: $(READY)  ## lint, types and the tests: a few minutes
 test-slow: $(READY)  ## the long tests: kill loops and whole trainings
 	$(BIN)/python -m pytest -m slow --timeout 1800
 
+test-slurm: $(READY)  ## a Slurm cluster of one node on loopback, as root; installs Debian's slurm-wlm where it can
+	@command -v slurmctld >/dev/null || [ -x /usr/sbin/slurmctld ] || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+	    apt-get install -y -qq --no-install-recommends slurm-wlm munge; } || echo "slurm-wlm is not installed: all is skipped"
+	$(BIN)/python -m pytest -m slurm -rs tests/clusters
+
 test-adapters: $(READY)  ## the adapters with the real libraries, the examples too; installs them
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[trainer,carla,dev,adapters-test]'
 	KERAS_BACKEND=torch $(BIN)/python -m pytest -m 'slow or not slow' tests/adapters
 
 test-seeds: $(READY)  ## five seeds of the incident and of the healthy preset, with and without the sentinel
 	$(BIN)/python -m benchmarks.seeds
+
+FLAGS ?=
+validate-2k: $(READY)  ## the report's test 1, from images: train 2,000 steps, watched, and judge; FLAGS="--preset incident"
+	$(BIN)/python -m examples.validation 2000 $(FLAGS)
+
+validate-5k: $(READY)  ## the report's test 2: 5,000 steps
+	$(BIN)/python -m examples.validation 5000 $(FLAGS)
+
+validate-10k: $(READY)  ## the report's test 3: 10,000 steps, and whether a long training may begin
+	$(BIN)/python -m examples.validation 10000 $(FLAGS)
 
 FUZZ_SECONDS ?= 60
 fuzz: $(READY)  ## every fuzz target for FUZZ_SECONDS (60), guided by coverage; installs atheris

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from notifier.message import Message
 from sentinel.journal import Journal
@@ -15,17 +16,21 @@ class Mail:
     of them.
     """
 
-    def __init__(self, journal: Journal, outbox: Outbox, route: Callable[[Message], Sequence[str]]) -> None:
+    def __init__(
+        self, journal: Journal, outbox: Outbox, route: Callable[[Message], Sequence[str]], root: str = "."
+    ) -> None:
         """Take up every message that has not arrived yet, those of a channel that was dead included.
 
         Args:
             journal: holds the rows.
             outbox: delivers them.
             route: names the channels for a message.
+            root: what people call the run that is the log directory itself.
         """
         self._journal = journal
         self._outbox = outbox
         self._route = route
+        self._root = root
         self._dead: set[str] = set()
         self._ready: list[Row] = [
             self._row(row["id"], row["channel"], Message.from_json(row["body"]))
@@ -38,6 +43,8 @@ class Mail:
         """Queue a message on its channels; only inside a transaction. A key that was queued before is not
         queued again.
         """
+        if message.run == ".":
+            message = replace(message, run=self._root)
         for channel in self._route(message):
             row_id = self._journal.add(
                 "messages",

@@ -205,7 +205,8 @@ class Watcher:
     def _take_up(self) -> Engine:
         self._drop()
         self._journal = journal = Journal(self._folder / JOURNAL)
-        self._mail = Mail(journal, self._outbox, partial(channels_for, routes=self._routes))
+        route = partial(channels_for, routes=self._routes)
+        self._mail = Mail(journal, self._outbox, route, self._logdir.resolve().name)
         with journal.transaction():
             journal.put("meta", name="mode", value="act" if self.plan.act else "observe")
             journal.put("meta", name="logdir", value=str(self._logdir.absolute()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -148,3 +149,14 @@ def test_a_reply_knows_the_message_that_opened_its_thread_on_its_channel(journal
     assert refs["m2", "slack"] == "ref-slack"
     assert refs["m2", "console"] == "ref-console"
     assert refs["m3", "slack"] is None
+
+
+def test_the_log_directory_as_a_run_is_called_by_its_name(journal: Journal) -> None:
+    """Nobody knows which run "." is; routes see the name too."""
+    routed = []
+    post = Mail(journal, Box(), lambda m: (routed.append(m.run), ["slack"])[1], "seed47")  # type: ignore[arg-type]  # a fake outbox
+    with journal.transaction():
+        post.post(replace(message("k"), run="."), T0)
+    (row,) = journal.rows("SELECT body FROM messages")
+    assert Message.from_json(row["body"]).run == "seed47"
+    assert routed == ["seed47"]
