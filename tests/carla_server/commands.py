@@ -12,6 +12,7 @@ from typing import Any
 from tests.carla_server import wire
 from tests.carla_server.rpc import Refused
 from tests.carla_server.simulation import Actor, Simulation
+from tests.carla_server.vehicle import Vehicle
 from tests.carla_server.wire import Pose, Wire
 
 SPAWN, DESTROY, AUTOPILOT = 0, 1, 16
@@ -40,6 +41,8 @@ class Commands:
             "set_actor_transform": self._transform,
             "set_actor_location": self._location,
             "set_actor_target_velocity": lambda number, value: world.driven(number).push(*value[:2]),
+            # Its turning follows from wheels and speed.
+            "set_actor_target_angular_velocity": lambda number, _value: _nothing(world.driven(number)),
             "set_actor_simulate_physics": self._simulate,
             "set_actor_enable_gravity": lambda number, _on: _nothing(world.actor(number)),
             "set_vehicle_light_state": self._lights,
@@ -95,5 +98,5 @@ class Commands:
         (self._world.actor(number).lights,) = flags
 
 
-def _nothing(_actor: Actor) -> None:
+def _nothing(_it: Actor | Vehicle) -> None:
     """Do nothing to an actor that exists: the ground holds everything."""
