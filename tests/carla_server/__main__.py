@@ -41,19 +41,31 @@ def main() -> None:
     parser.add_argument("--map", choices=MAPS, default=MAPS[0], help="map at the start (%(default)s)")
     parser.add_argument("--faults", type=parse, default=parse(""), help="what goes wrong; see below")
     parser.add_argument(
-        "--end-with-stdin", action="store_true", help="end when standard input is closed: no orphan is left"
+        "--watch-stdin",
+        action="store_true",
+        help="take lines of standard input as new --faults, answering each by a line 'armed'; end with it",
     )
     options = parser.parse_args()
-    if options.end_with_stdin:
-        threading.Thread(target=_end_with_stdin, daemon=True).start()
+    asyncio.run(_serve(options))
+
+
+async def _serve(options: argparse.Namespace) -> None:
     server = Server(Simulation(map_of(options.map)), options.faults)
-    asyncio.run(server.serve(options.host, options.port))
+    if options.watch_stdin:
+        threading.Thread(target=_watch, args=(server, asyncio.get_running_loop()), daemon=True).start()
+    await server.serve(options.host, options.port)
 
 
-def _end_with_stdin() -> None:
-    """Wait for the end of standard input, which comes when whoever started this process is gone."""
-    sys.stdin.buffer.read()
+def _watch(server: Server, loop: asyncio.AbstractEventLoop) -> None:
+    """Pass on what standard input says until it ends: whoever started this process is then gone."""
+    for line in sys.stdin:
+        loop.call_soon_threadsafe(_arm, server, line)
     os._exit(0)
+
+
+def _arm(server: Server, line: str) -> None:
+    server.arm(parse(line))
+    print("armed", flush=True)  # who gave the faults waits for this line
 
 
 if __name__ == "__main__":

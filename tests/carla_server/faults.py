@@ -1,7 +1,8 @@
 """Faults that a test may ask of the server, all counted in ticks so that they strike at an exact place.
 
-The one fact to hold: tick N is the Nth that clients have asked for since the process began. A fault that
-strikes in tick N strikes after the request has arrived and before anything of it is answered.
+The one fact to hold: tick N is the Nth that clients have asked for since the faults were given. The client's
+`apply_settings` asks for one or two of its own. A fault that strikes in tick N strikes after the request has
+arrived and before anything of it is answered.
 """
 
 from __future__ import annotations

@@ -153,6 +153,7 @@ class Simulation:
     episode: int = 1
     frame: int = 1
     elapsed: float = 0.0
+    last_step: float = DEFAULT_STEP
     settings: Wire = field(default_factory=lambda: [*DEFAULT_SETTINGS])
     weather: Wire = field(default_factory=lambda: [*CLEAR_NOON])
     actors: dict[int, Actor] = field(default_factory=dict)
@@ -236,22 +237,23 @@ class Simulation:
         return vehicle
 
     def destroy(self, number: int) -> bool:
-        """Take an actor and all that is attached to it out of the world.
+        """Take an actor out of the world. What is attached to it stays where it is, as Unreal leaves it.
 
         Raises:
             Refused: there is none of that number.
         """
         gone = self.actor(number)
         del self.actors[number]
-        for actor in tuple(self.actors.values()):
+        for actor in self.actors.values():
             if actor.parent is gone:
-                self.destroy(actor.number)
+                actor.place, actor.parent = actor.pose(), None
         return True
 
     def step(self, dt: float) -> list[Collision]:
         """Let `dt` s pass and return the collisions in it."""
         self.frame += 1
         self.elapsed += dt
+        self.last_step = dt
         driving = [(actor, actor.vehicle) for actor in self.actors.values() if actor.vehicle is not None]
         boxes = np.array([_box_of(vehicle) for _, vehicle in driving]).reshape(-1, 5)
         collisions = []
@@ -273,7 +275,7 @@ class Simulation:
     def state(self) -> bytes:
         """Return the state message of this frame."""
         head = wire.header(wire.WORLD_OBSERVER, self.frame, self.elapsed, Pose())
-        episode = wire.episode_state(self.episode, time.time(), self.delta)
+        episode = wire.episode_state(self.episode, time.time(), self.last_step)
         return b"".join((head, episode, *(actor.record() for actor in self.actors.values())))
 
 

@@ -53,6 +53,10 @@ class Streams:
             if not writer.is_closing() and writer.transport.get_write_buffer_size() < MOST_UNREAD:
                 writer.write(message)
 
+    def forget(self, stream: int) -> None:
+        """Keep nothing of a stream: what was published is past."""
+        self._kept.pop(stream, None)
+
     def listeners(self, stream: int) -> int:
         """Return how many listen to a stream."""
         return len(self._listeners[stream])

@@ -21,8 +21,6 @@ CAR_HEIGHT, WHEEL_RADIUS, MASS = 1.5, 0.35, 1500.0
 AT_REST: Wire = [0.0, 0.0, 0.0, False, False, False, 0]
 """The VehicleControl of a car that nobody has driven yet."""
 THROTTLE, STEER, BRAKE, HAND_BRAKE, REVERSE = range(5)
-MOST_TURN = 4.0
-"""rad/s that the front wheels turn at most; a car of the real simulator turns them faster than CarModel."""
 
 CAR = CarModel()
 
@@ -61,7 +59,7 @@ class Vehicle:
         throttle, brake = min(max(throttle, 0.0), 1.0), min(max(brake, 0.0), 1.0)
         if self.control[HAND_BRAKE]:
             brake = 1.0
-        reach = MOST_TURN * dt
+        reach = CAR.steer_rate * dt
         target = math.radians(MAX_STEER) * min(max(steer, -1.0), 1.0)
         wheel = self.wheel + min(max(target - self.wheel, -reach), reach)
 
