@@ -26,13 +26,15 @@ from sentinel.guard import Command, Parameter
 class Job:
     """One rank of the job."""
 
-    def __init__(self, run: Path, rate: float) -> None:
+    def __init__(self, run: Path, rate: float, resume: Path | None) -> None:
         self.run, self.step, self.first = run, 0, dist.get_rank() == 0
         torch.manual_seed(dist.get_rank())
         self.model = DistributedDataParallel(torch.nn.Linear(1, 1))
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=rate)
         self.guard = RankedGuard(run, parameters=[Parameter.number("lr", rate, low=0.0, high=1.0)])
-        self.log = SummaryWriter(str(run)) if self.first else None
+        if resume is not None:
+            self.load(torch.load(resume / "state.pt", weights_only=True), rate)
+        self.log = SummaryWriter(str(run), purge_step=self.step + 1) if self.first else None
 
     def train(self, steps: int, pause: float) -> str:
         """Train to the end, obeying; return how it ended."""
@@ -81,6 +83,14 @@ class Job:
         dist.barrier()
         return name
 
+    def load(self, state: dict[str, Any], rate: Any) -> None:
+        """Go on from a checkpoint, with this learning rate."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step = state["step"]
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+
     def roll_back(self, command: Command) -> None:
         """All ranks read the checkpoint, agree that they can, and only then change."""
         state: dict[str, Any] = {}
@@ -93,19 +103,15 @@ class Job:
         if problem := self.guard.agree(problem):
             self.guard.acknowledge(command, "refused", step=self.step, reason=problem)
             return
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step = state["step"]
-        for group in self.optimizer.param_groups:
-            group["lr"] = command.set.get("lr", group["lr"])
+        self.load(state, command.set.get("lr", self.optimizer.param_groups[0]["lr"]))
         self.guard.set_value("lr", self.optimizer.param_groups[0]["lr"])
         if self.log:
             self.log.close()
             self.log = SummaryWriter(str(self.run), purge_step=self.step + 1)
         self.guard.beat(self.step, "start")
         self.guard.begin_attempt()
-        fields = {"checkpoint": saved.path.name, "checkpoint_step": saved.step}
-        self.guard.acknowledge(command, "done", step=self.step, **fields)
+        name = saved.path.name
+        self.guard.acknowledge(command, "done", step=self.step, checkpoint=name, checkpoint_step=saved.step)
 
 
 def main() -> int:
@@ -114,11 +120,12 @@ def main() -> int:
     parser.add_argument("run", type=Path, help="the run's folder")
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--lr", type=float, default=0.2)
+    parser.add_argument("--resume", type=Path, help="checkpoint to go on from")
     parser.add_argument("--pause", type=float, default=0.01, help="seconds a step (default: %(default)s)")
     options = parser.parse_args()
     torch.set_num_threads(1)
     dist.init_process_group("gloo")
-    job = Job(options.run, options.lr)
+    job = Job(options.run, options.lr, options.resume)
     outcome = job.train(options.steps, options.pause)
     weight, rate = job.model.module.weight.item(), job.optimizer.param_groups[0]["lr"]
     print(f"rank {dist.get_rank()}: {outcome} at step {job.step}, lr {rate:g}, weight {weight!r}", flush=True)

@@ -383,11 +383,12 @@ class Job:
         elif life.code is None and not self._was_asked(life):
             self._mail.post(words.ended_unseen(life, now), now)
         elif life.code and not self._was_asked(life):
-            self._mail.post(words.failed(life, now), now)
+            self._mail.post(words.failed(life, now, members(self._mark(life))), now)
         self._reload()
 
     def _again(self, life: LifeRow, now: float) -> None:
         self._mail.post(words.failed(life, now), now)
+        life = self._with_remedies(life)
         story = [each for each in self.lives if each.state == "ended" and each.began is not None]
         lives = [Life(each.cause == "restart", each.began or 0.0, each.furthest) for each in story]
         found = after_failure(lives, self._settings.restart, now)
@@ -409,6 +410,16 @@ class Job:
             step=target.step if target else None,
         )
         self._mail.post(words.waits(life, found.reason, now), now)
+
+    def _with_remedies(self, life: LifeRow) -> LifeRow:
+        """The life with all that is in force in it: remedies that its own guard carried out, too."""
+        found = dict(life.overrides)
+        for run in life.runs:
+            own = self._runs.own(run) if run in self._runs else None
+            for name in self._commands.set_by_letter(run, life):
+                if own is not None and name in own.values:
+                    found[name] = own.values[name]
+        return replace(life, overrides=found)
 
     def _way_back(self, life: LifeRow) -> tuple[Sequence[str], str | None, Checkpoint | None]:
         """The command of a restart: from the newest good checkpoint where a resume command is configured."""
@@ -438,7 +449,7 @@ class Job:
             elif life.state == "stopping":
                 self._commands.settle(row, "failed", "the job is being ended", now)
             else:
-                self._prepare(row, life, now)
+                self._prepare(row, self._with_remedies(life), now)
                 self._reload()
 
     def _prepare(self, row: Mapping[str, Any], life: LifeRow, now: float) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sentinel.actuator import State
+from sentinel.control import Letter
 from sentinel.dispatch import Settled
 from sentinel.ending import Phase
 from sentinel.journal import Journal
@@ -94,6 +95,16 @@ class JobCommands:
                 "SELECT state FROM commands WHERE run = ? AND verb = 'terminate' AND carrier = 'letter'", run
             )
         )
+
+    def set_by_letter(self, run: str, life: LifeRow) -> set[str]:
+        """Names of the parameters that the trainer itself has changed in this life, as it was asked to."""
+        rows = self._journal.rows(
+            "SELECT letter FROM commands WHERE run = ? AND verb = 'rollback' AND carrier = 'letter' "
+            "AND state = 'done' AND asked >= ?",
+            run,
+            life.began,
+        )
+        return {name for row in rows for name in Letter.from_json(row["letter"]).set}
 
     def ended_by(self, life: LifeRow, *states: str) -> bool:
         """Whether a `terminate` was asked for in this life; with `states`: and has come to one of them."""

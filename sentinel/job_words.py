@@ -11,6 +11,8 @@ from sentinel.lives import LifeRow
 from sentinel.process import Process
 from sentinel.story import notice
 
+_MOST_PIDS = 20
+
 _LOOK = "Read the end of its output (SIGKILL: look for the kernel's out-of-memory killer)"
 
 
@@ -22,13 +24,18 @@ def how(code: int | None) -> str:
     return f"by {known[code - 128]}" if code - 128 in known else f"with exit code {code}"
 
 
-def failed(life: LifeRow, wall: float) -> Message:
-    """The job ended and nobody had asked for that; or it was ended because it hung."""
+def failed(life: LifeRow, wall: float, left: Sequence[Process] = ()) -> Message:
+    """The job ended and nobody had asked for that; or it was ended because it hung. `left`: who goes on."""
     ended = how(life.code)
     pid = life.process.pid if life.process is not None else 0
     why = f" ({life.reason})" if life.after == "restart" and not life.reason.startswith(ended) else ""
     who = f"{shlex.join(life.command)} (pid {pid})"
     text = f"{who} ended {ended}{why}; nobody had asked it to through the sentinel"
+    if left:
+        go = "goes" if len(left) == 1 else "go"
+        shown = " ".join(str(each.pid) for each in left[:_MOST_PIDS])
+        more = f" and {len(left) - _MOST_PIDS} more" if len(left) > _MOST_PIDS else ""
+        text += f". {len(left)} of its processes {go} on: {shown}{more}"
     advice = f"{_LOOK}; resume from the last good checkpoint."
     return notice("", "job", "critical", f"the job ended {ended}", text, wall, advice)
 

@@ -207,12 +207,58 @@ def test_a_trainer_that_cannot_is_resumed_instead(stage: Stage) -> None:
     stage.until(lambda: stage.command()[0] == "done")
 
 
-def guard_as(run: Path, pid: int, start_time: int) -> bool:
-    """Make the registration that of the job's process: the guard itself lives in this test."""
+def test_a_restart_keeps_the_remedy_that_its_guard_carried_out(stage: Stage) -> None:
+    """Rolled back in place with half the rate, then killed: it goes on with half the rate."""
+    stage.checkpoint(40)
+    stage.start("exec sleep 100")
+    stage.until(lambda: stage.job.life is not None)
+    guard = Guard(stage.run, parameters=[Parameter.number("lr", 0.4, low=0.1, high=1.0)])
+    life = stage.job.life
+    assert life is not None
+    assert life.process is not None
+    assert guard_as(stage.run, life.process.pid, life.process.start_time)
+    stage.until(lambda: stage.job.trains("a"), log=True)
+    stage.ask("rollback", checkpoint="rl_model_40_steps.zip", set={"lr": "x0.5"})
+
+    def obeyed() -> bool:
+        command = guard.poll()
+        if command is not None:
+            guard.acknowledge(
+                command, "done", step=40, checkpoint="rl_model_40_steps.zip", checkpoint_step=40
+            )
+        return command is not None
+
+    stage.until(obeyed)
+    assert guard_as(stage.run, life.process.pid, life.process.start_time, lr=0.2)
+    stage.until(lambda: stage.journal.rows("SELECT 1 FROM commands WHERE state = 'done'"))
+    os.kill(life.process.pid, signal.SIGKILL)
+    stage.until(lambda: len(stage.begun) == 2)
+    assert stage.begun[1].endswith("rl_model_40_steps.zip --lr=0.2")
+
+
+def test_who_goes_on_without_the_main_process_is_told(tmp_path: Path) -> None:
+    """Nobody configured a restart, so nobody is ended: ranks that outlive their launcher train on."""
+    stage = Stage(tmp_path, RULES.replace('on = "failure"', 'on = "never"'))
+    stage.start("setsid sleep 100 & exec sleep 100")
+    stage.until(lambda: stage.job.trains("a"), log=True)
+    stage.until(lambda: len(stage.family_of()) == 2)
+    life = stage.job.life
+    assert life is not None
+    assert life.process is not None
+    os.kill(life.process.pid, signal.SIGKILL)
+    stage.until(lambda: stage.job.code is not None)
+    [left] = stage.family_of()
+    assert any(f"1 of its processes goes on: {left}" in text for text in stage.told), stage.told
+    stage.end()
+
+
+def guard_as(run: Path, pid: int, start_time: int, lr: float = 0.4) -> bool:
+    """Make the registration that of the job's process, with this rate; the guard lives in this test."""
     import json
 
     path = run / "control" / "trainer.json"
     record = json.loads(path.read_bytes())
+    record["parameters"]["lr"]["value"] = lr
     temporary = path.with_name(".new")
     temporary.write_text(json.dumps({**record, "pid": pid, "start_time": start_time, "signal": None}))
     temporary.replace(path)
