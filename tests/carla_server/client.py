@@ -36,12 +36,17 @@ def spawn(world: Any, point: int = 0, kind: str = "vehicle.tesla.model3") -> Any
     return car
 
 
-def listen(world: Any, car: Any, kind: str, pose: Any = None, **attributes: object) -> tuple[Any, Any]:
-    """Attach a sensor to a car; return it and the queue that its data come to."""
+def attach(world: Any, car: Any, kind: str, pose: Any = None, **attributes: object) -> Any:
+    """Attach a sensor to a car and return it. Keep it: the library ends it with its last reference."""
     blueprint = world.get_blueprint_library().find(kind)
     for name, value in attributes.items():
         blueprint.set_attribute(name, str(value))
-    sensor = world.spawn_actor(blueprint, pose or carla.Transform(), attach_to=car)
+    return world.spawn_actor(blueprint, pose or carla.Transform(), attach_to=car)
+
+
+def listen(world: Any, car: Any, kind: str, pose: Any = None, **attributes: object) -> tuple[Any, Any]:
+    """Attach a sensor to a car; return it and the queue that its data come to."""
+    sensor = attach(world, car, kind, pose, **attributes)
     data: queue.Queue[Any] = queue.Queue()
     sensor.listen(data.put)
     return sensor, data

@@ -1,8 +1,8 @@
 """Faults that a test may ask of the server, all counted in ticks so that they strike at an exact place.
 
-The one fact to hold: tick N is the Nth that clients have asked for since the faults were given. The client's
-`apply_settings` asks for one or two of its own. A fault that strikes in tick N strikes after the request has
-arrived and before anything of it is answered.
+The one fact to hold: tick N is the Nth that clients have asked for since the faults were given, and a batch
+likewise; the client's `apply_settings` asks for one or two ticks of its own. A fault that strikes in tick N
+strikes after the request has arrived and before anything of it is answered.
 """
 
 from __future__ import annotations
@@ -25,6 +25,9 @@ class Faults:
     pause_at: int = _fault(0, "tick in which the server stops answering for pause-for seconds")
     pause_for: float = _fault(3.0, "how long pause-at lasts, s; what was asked meanwhile is then done")
     kill_at: int = _fault(0, "tick in which the server is killed by SIGKILL")
+    kill_at_batch: int = _fault(
+        0, "batch of commands in which the server is killed; a TrafficManager sends one a tick"
+    )
     first_image_lost: bool = _fault(default=False, words="the first image of every camera is never sent")
     image_lost_at: int = _fault(0, "tick whose images are never sent")
     images_end_at: int = _fault(0, "tick from which on no camera sends anything")

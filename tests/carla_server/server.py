@@ -47,7 +47,7 @@ class Server:
         self._cameras = Cameras()
         self._stream_port = 0
         self._next_stream = WORLD_STREAM + 1
-        self._spawned = 0
+        self._spawned = self._batches = 0
         self._traffic_managers: dict[int, tuple[str, int]] = {}
         self._commands = Commands(simulation, self.spawn)
         self.requests = Requests(dict(self._methods()))
@@ -115,14 +115,14 @@ class Server:
 
     def arm(self, faults: Faults) -> None:
         """Let other faults come; ticks are counted from here."""
-        self.faults, self.ticks, self._spawned = faults, 0, 0
+        self.faults, self.ticks, self._batches, self._spawned = faults, 0, 0, 0
 
     def tick(self) -> int:
         """Carry out one tick of the synchronous mode and return its frame; faults strike first."""
         self.ticks += 1
         faults = self.faults
         if self.ticks == faults.kill_at:
-            os.kill(os.getpid(), signal.SIGKILL)
+            _die()
         if self.ticks == faults.hang_at:
             _hang()
         if self.ticks == faults.pause_at:
@@ -244,10 +244,17 @@ class Server:
         self.streams.forget(WORLD_STREAM)
 
     def _apply_batch(self, commands: list[Wire], do_tick: bool) -> list[Wire]:  # as it comes on the wire
+        self._batches += 1
+        if self._batches == self.faults.kill_at_batch:
+            _die()
         answers = self._commands.batch(commands)
         if do_tick:
             self.tick()
         return answers
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _hang() -> None:
