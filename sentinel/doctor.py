@@ -14,6 +14,8 @@ from typing import Any, Literal, TypeAlias
 
 from sentinel.attachment import Attached, attach
 from sentinel.clock import Clock
+from sentinel.clusters.diagnosis import look_at_job
+from sentinel.clusters.opening import reach_for
 from sentinel.config import Settings
 from sentinel.discover import RunFiles, scan
 from sentinel.errors import StateError, TailError
@@ -144,7 +146,7 @@ def _run(
     named: Process | None,
 ) -> RunReport:
     report = RunReport(name)
-    registration = Registration(files.path, settings.terms(clock))
+    registration = Registration(files.path, settings.terms(clock, name))
     known = (
         Attached.from_record(RunRows(journal, name).fact("attached")) if journal is not None else Attached()
     )
@@ -158,6 +160,7 @@ def _run(
     if not report.live:
         return report
     _look_at_trainer(report, registration, settings, _job(journal, name))
+    _look_at_cluster(report, registration, settings, clock)
     _look_at_files(report, files.event_files, clock.wall())
     return report
 
@@ -234,9 +237,27 @@ def _way(verb: str, registration: Registration, settings: Settings, job: Process
     return f"no: {registration.unreachable or never or f'the trainer does not know the command {verb!r}'}"
 
 
+def _look_at_cluster(report: RunReport, registration: Registration, settings: Settings, clock: Clock) -> None:
+    """Say what its cluster can do for a trainer that runs in a job."""
+    launcher, terms = settings.service.trainer.launcher, settings.terms(clock, report.run)
+    cluster = reach_for(launcher, clock.monotonic, int).clusters.get(launcher or "")
+    found = look_at_job(registration, terms.workload, cluster, resumes=settings.resume is not None)
+    if found is None:
+        return
+    report.findings = [f for f in report.findings if f.what != "trainer" or registration.workload is None]
+    report.findings += [Finding(level, what, text) for level, what, text in found.findings]
+    for verb, way in found.verbs.items():
+        if report.verbs.get(verb, "no:").startswith("no:"):
+            report.verbs[verb] = way
+    if found.bell:
+        report.verbs = {
+            v: way.replace(", found within a second", found.bell) for v, way in report.verbs.items()
+        }
+
+
 def _bell(registration: Registration) -> str:
     bell, process = registration.doorbell, registration.process
-    if bell is None or process is None:
+    if bell is None or process is None or liveness(process) is Liveness.OTHER_HOST:
         return ", found within a second"
     return (
         f", rung by {bell.name}" if catches(process.pid, bell) else f", not rung: no handler for {bell.name}"

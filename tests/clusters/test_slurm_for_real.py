@@ -97,6 +97,12 @@ def test_a_job_of_another_node_is_rung_through_slurm_and_rolls_back_by_letter(
     workload = Workload.registered(record)
     assert workload is not None
     assert (workload.id, workload.facts["restarts"], workload.facts["bell"]) == (job, "0", "SIGURG")
+    told = lab.ask("doctor", "--json", "-c", str(lab.config), "--state", str(lab.state), str(lab.logdir))
+    (seen,) = json.loads(told.stdout)["runs"]
+    assert seen["verbs"] == dict.fromkeys(
+        ("checkpoint", "rollback", "terminate"), "letter, rung through slurm"
+    )
+    assert ["cluster", f"slurm job {job} is running"] in [[f["what"], f["text"]] for f in seen["findings"]]
     lab.sentinel("--act")
     until(lambda: any(row[1] == "rollback" for row in lab.effects()), "a rollback")
     until(lambda: "rung: the cluster took it" in notes(lab), "Slurm's word that it has rung")
