@@ -13,12 +13,16 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from trainer import checkpoint as checkpoints
 from trainer import config as configuration
+from trainer import envs
 from trainer.checkpoint import CheckpointError
 from trainer.config import ConfigError
 from trainer.loop import Trainer
 
-USAGE, STATE = 2, 4
-"""Exit codes: the flags or the folder do not fit; a checkpoint cannot be used."""
+USAGE, STATE, NO_SIMULATOR = 2, 4, 75
+"""Exit codes: the flags or the folder do not fit; a checkpoint cannot be used; the simulator stayed away.
+
+75 is EX_TEMPFAIL of sysexits.h: what failed may work later.
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,8 +46,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
-    outcome = trainer.run()
+    try:
+        outcome = trainer.run()
+    except envs.UnknownEnvironmentError as error:  # only the simulator itself knows what it has
+        print(f"trainer: {error}", file=sys.stderr)
+        return USAGE
     print(f"trainer: {outcome} at step {trainer.step}: {trainer.run_dir}")
+    if outcome == "failed":
+        return NO_SIMULATOR
     return 0 if trainer.stop_signal is None else 128 + trainer.stop_signal
 
 

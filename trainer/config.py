@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sentinel.guard import Parameter
+from trainer.driving.kinematic_world import SCENARIOS
 from trainer.td3 import Hyperparameters, Shape
 
 
@@ -29,7 +30,8 @@ class Config:
     """A run. Steps are environment steps of training; those of warm-up count, those of evaluation do not."""
 
     env: str = _option(
-        "driving", "the embedded driving world, or any gymnasium environment by name (Pendulum-v1)"
+        "driving",
+        "the embedded driving world; carla, a CARLA server's; or any gymnasium environment (Pendulum-v1)",
     )
     preset: str = _option(
         "",
@@ -39,12 +41,24 @@ class Config:
     )
     observation: Literal["state", "image"] = _option(
         "state",
-        "state: a vector. image: 4 stacked camera frames beside it (driving only)",
+        "state: a vector. image: 4 stacked camera frames beside it (driving and carla only)",
         choices=("state", "image"),
     )
     image_size: int = _option(84, "side of the square camera frame in pixels (48 or 84)")
-    scenario: int = _option(0, "which road of the driving world, 0 to 2")
+    scenario: int = _option(
+        0, "which road of the driving world, 0 to 2; with carla only the usual number of cars: 20, 50, 100"
+    )
     npcs: int = _option(20, "other cars on it; as many are put on the road as fit")
+    carla_host: str = _option("localhost", "where the CARLA server is")
+    carla_port: int = _option(2000, "and its RPC port")
+    tm_port: int = _option(8000, "port of CARLA's TrafficManager on this machine; restarts take the next 19")
+    town: str = _option("Town01", "CARLA's map")
+    weather: str = _option("", "CARLA's weather preset (ClearNoon); none leaves it as it is")
+    traffic_seed: int = _option(42, "of CARLA's traffic: where it begins and what it decides")
+    carla_timeout: float = _option(20.0, "seconds that a CARLA server may take for one answer")
+    carla_patience: float = _option(
+        600.0, "seconds without a step after which a CARLA server that is away is given up: exit code 75"
+    )
     max_timesteps: int = _option(5000, "environment steps of the whole run, warm-up included")
     start_timesteps: int = _option(1000, "warm-up: steps of random actions before learning begins")
     eval_freq: int = _option(1000, "steps between evaluations without exploration noise; 0 for none")
@@ -213,6 +227,10 @@ def declaration(parameters: Hyperparameters, *, shared: bool) -> list[Parameter]
     return declared
 
 
+CARS = ("driving", "carla")
+"""The environments that are the driving task."""
+
+
 class ConfigError(ValueError):
     """The run cannot be as asked; the message names the flag and what to do."""
 
@@ -227,21 +245,27 @@ def parser() -> argparse.ArgumentParser:
         "  python -m trainer --max_timesteps 5000                      learns to drive in about ten seconds\n"
         "  python -m trainer --preset incident --seed 1                 reproduces the incident\n"
         "  python -m trainer --env Pendulum-v1 --max_timesteps 8000\n"
+        "  python -m trainer --env carla --scenario 0 --npcs 20          a CARLA server at localhost:2000\n"
+        "  python -m trainer doctor --carla                              whether that server is fit for it\n"
         "  python -m trainer --logdir runs/driving-healthy-s0 --resume latest\n"
         "  python -m trainer verify runs/driving-healthy-s0/checkpoints/00-00001000\n\n"
         "exit codes: 0 finished, or ended by a `terminate` command; 2 flags or folder do not fit;\n"
-        "4 the checkpoint to resume from is damaged or missing; 130, 143 SIGINT, SIGTERM, after a checkpoint",
+        "4 the checkpoint to resume from is damaged or missing; 75 the CARLA server stayed away, after a\n"
+        "checkpoint; 130, 143 SIGINT, SIGTERM, after a checkpoint",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         argument_default=argparse.SUPPRESS,
     )
     for option in fields(Config):
         default = "" if option.default == "" else f" (default {option.default})"
         flag, explanation = f"--{option.name}", option.metadata["help"].replace("%", "%%") + default
+        # Underscores as in the incident's project; hyphens, as elsewhere on a command line, mean the same.
+        flags = dict.fromkeys((flag, flag.replace("_", "-")))
         if isinstance(option.default, bool):
-            made.add_argument(flag, action=argparse.BooleanOptionalAction, help=explanation)
+            made.add_argument(*flags, action=argparse.BooleanOptionalAction, help=explanation)
         else:
             made.add_argument(
-                flag,
+                *flags,
+                dest=option.name,
                 type=type(option.default),
                 choices=option.metadata.get("choices"),
                 metavar=None if option.metadata.get("choices") else type(option.default).__name__.upper(),
@@ -289,8 +313,11 @@ def build(given: Mapping[str, Any]) -> Config:
         ConfigError: values that do not fit together.
     """
     env = given.get("env", "driving")
-    preset = given.get("preset") or ("healthy" if env == "driving" else "paper")
+    preset = given.get("preset") or ("healthy" if env in CARS else "paper")
     values = dict(PRESETS[preset])
+    scenario = given.get("scenario", 0)
+    if env == "carla" and 0 <= scenario < len(SCENARIOS):
+        values["npcs"] = SCENARIOS[scenario].npcs
     if given.get("observation") == "image":
         values |= IMAGE_PRESETS[preset]
     config = Config(**values | dict(given) | {"preset": preset})
@@ -338,7 +365,10 @@ def _check(config: Config) -> None:
                     "threads",
                 ),
             ),
-            (0, ("start_timesteps", "eval_freq", "eval_episodes", "npcs", "seed")),
+            (
+                0,
+                ("start_timesteps", "eval_freq", "eval_episodes", "npcs", "seed", "carla_patience"),
+            ),
         )
         for name in names
         if getattr(config, name) < low
@@ -347,8 +377,15 @@ def _check(config: Config) -> None:
         value = getattr(config, name)
         if isinstance(bounds, Bounds) and not bounds.low <= value <= bounds.high:
             problems.append(f"--{name} must lie in [{bounds.low}, {bounds.high}], got {value}")
-    if config.observation == "image" and config.env != "driving":
-        problems.append(f"--observation image needs --env driving; {config.env} has no camera here")
+    if config.observation == "image" and config.env not in CARS:
+        problems.append(f"--observation image needs --env driving or carla; {config.env} has no camera here")
+    if config.env in CARS and not 0 <= config.scenario < len(SCENARIOS):
+        problems.append(f"--scenario must be 0 to {len(SCENARIOS) - 1}, got {config.scenario}")
+    problems += [
+        f"--{name} must be 1 to 65535, got {getattr(config, name)}"
+        for name in ("carla_port", "tm_port")
+        if not 1 <= getattr(config, name) <= 65535
+    ]
     if (config.observation == "image") != (config.encoder == "cnn"):
         problems.append(f"--encoder {config.encoder} does not fit --observation {config.observation}")
     if config.replay_size < 2 * config.batch_size:

@@ -2,13 +2,14 @@
 
 The one fact to hold: `snapshot` is complete or says that it is not. An environment with state_dict() (the
 driving world) gives its own; any other is read layer by layer through its wrappers, and one that hides state
-in an object we cannot read (a physics engine) yields None: a resumed run then starts a new episode there,
-and says so. Why it exists: a resume that is bit-exact must go on in mid-episode.
+in what we cannot read (a physics engine, a CARLA server) yields None: a resumed run then starts a new
+episode there, and says so. Why it exists: a resume that is bit-exact must go on in mid-episode.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, cast
 
 import gymnasium
@@ -16,7 +17,10 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from trainer.driving import carla_world
+from trainer.driving.env import DrivingEnv, Observe
 from trainer.driving.env import make_env as make_driving_env
+from trainer.driving.world import RecoverableWorld
 
 Env = gymnasium.Env[Any, Any]
 Seen = dict[str, NDArray[Any]]
@@ -39,15 +43,51 @@ class UnknownEnvironmentError(ValueError):
     """No environment of that name, or one that TD3 cannot act in."""
 
 
-def make(name: str, *, observation: str, image_size: int, scenario: int, npcs: int) -> Env:
-    """Make the environment: "driving" is the embedded world, any other name is gymnasium's.
+@dataclass(frozen=True)
+class CarlaServer:
+    """Where a CARLA server is and what it shall show; see `CarlaWorld`."""
+
+    host: str
+    port: int
+    tm_port: int
+    town: str
+    weather: str
+    traffic_seed: int
+    timeout: float
+
+
+def make(
+    name: str, *, observation: str, image_size: int, scenario: int, npcs: int, carla: CarlaServer
+) -> Env:
+    """Make the environment: "driving" is the embedded world, "carla" a server's, others are gymnasium's.
+
+    The simulator of "carla" is not asked for here: see `ready`.
 
     Raises:
-        UnknownEnvironmentError: gymnasium does not know it, or its spaces are not vectors of numbers.
+        UnknownEnvironmentError: gymnasium does not know it, its spaces are not vectors of numbers, or the
+        client of CARLA is not installed.
     """
+    kind: Observe = "both" if observation == "image" else "state"
     if name == "driving":
-        kind: Any = "both" if observation == "image" else "state"
         return make_driving_env(kind, scenario=scenario, npcs=npcs, image_size=image_size)
+    if name == "carla":
+        if words := carla_world.missing():
+            raise UnknownEnvironmentError(f"--env carla: {words}")
+        camera = image_size if observation == "image" else None
+        world = carla_world.isolated(
+            host=carla.host,
+            port=carla.port,
+            tm_port=carla.tm_port,
+            town=carla.town,
+            weather=carla.weather,
+            traffic_seed=carla.traffic_seed,
+            timeout=carla.timeout,
+            scenario=scenario,
+            npcs=npcs,
+            image_size=camera,
+            patience=0.0,
+        )
+        return DrivingEnv(world, kind, image_size=camera)
     if observation != "state":
         raise UnknownEnvironmentError(
             f"--observation {observation} needs --env driving; {name} has no camera here"
@@ -62,6 +102,41 @@ def make(name: str, *, observation: str, image_size: int, scenario: int, npcs: i
                 f"--env {name}: TD3 needs {what} that are a vector of numbers, not {space}"
             )
     return env
+
+
+def has_simulator(env: Env) -> bool:
+    """Whether there is a simulator that may fail or be away: then there is one world, and `ready` to ask."""
+    return isinstance(getattr(env.unwrapped, "world", None), RecoverableWorld)
+
+
+def ready(env: Env, within: float) -> bool:
+    """Bring the simulator back, for at most `within` s; whether a reset will find it.
+
+    Raises:
+        UnknownEnvironmentError: what was asked for does not exist there.
+    """
+    try:
+        return cast("DrivingEnv", env.unwrapped).ready(within)
+    except ValueError as error:
+        raise UnknownEnvironmentError(str(error)) from error
+
+
+def trouble(env: Env) -> str:
+    """Why the simulator is not ready, in words."""
+    return cast("RecoverableWorld", cast("DrivingEnv", env.unwrapped).world).trouble
+
+
+def beside(env: Env) -> Env:
+    """Another environment of the same kind over the same world: an episode of one ends the other's."""
+    return cast("DrivingEnv", env.unwrapped).beside()
+
+
+def unseen(env: Env) -> Seen:
+    """What is seen where there is nothing to see yet: of the right shape, and nothing in it."""
+    space = env.observation_space
+    if isinstance(space, spaces.Dict):
+        return see({name: np.zeros(part.shape or (), np.float32) for name, part in space.items()})
+    return see(np.zeros(space.shape or (), np.float32))
 
 
 def see(observation: object) -> Seen:

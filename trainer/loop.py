@@ -29,11 +29,16 @@ from trainer import config as configuration
 from trainer import envs, metrics
 from trainer.checkpoint import Checkpoint, CheckpointError
 from trainer.config import Config, ConfigError
+from trainer.driving.world import SimulatorFaultError
 from trainer.replay import DamagedReplayError, Journal, Replay
+from trainer.simulator import Simulator
 from trainer.td3 import TD3, Hyperparameters, Observation
 
 Action = NDArray[np.float32]
 """float32 [action_dim] in [-1, 1]."""
+
+WAIT = 0.2
+"""s between two looks at the control folder while a simulator is away."""
 
 EVER = 1 << 62
 """The last step of an attempt that still goes on."""
@@ -71,9 +76,17 @@ class Trainer:
         random.seed(config.seed)
         np.random.seed(config.seed)  # of environments that draw from the global generators
         self.rng = np.random.default_rng(config.seed)
-        self.env, self.eval_env = self._make_env(), self._make_env()
+        self.env = self._make_env()
+        self.simulator = Simulator(config.carla_patience, say) if envs.has_simulator(self.env) else None
+        self.eval_env = self._make_env() if self.simulator is None else envs.beside(self.env)
         self.env.action_space.seed(config.seed)
-        self.observation = envs.see(self.env.reset(seed=config.seed)[0])
+        self._between = self.simulator is not None
+        """No episode is under way: the next one begins as soon as the simulator is there."""
+        self._episode_seed: int | None = config.seed
+        if self._between:  # the guard beats and polls while it starts, so the wait for it is the loop's
+            self.observation = envs.unseen(self.env)
+        else:
+            self.observation = envs.see(self.env.reset(seed=config.seed)[0])
         image = self.observation.get("image")
         frames, size = (image.shape[0], image.shape[1]) if image is not None else (0, 0)
         vector_dim, action_dim = self.observation["vector"].shape[0], self.env.action_space.shape[0]  # type: ignore[index]  # a Box, envs.make has checked
@@ -114,9 +127,14 @@ class Trainer:
         config = self.config
         try:
             while self.outcome is None and self.step < config.max_timesteps:
+                if self._between and not self._begin_waiting_episode():
+                    if self.outcome is None:
+                        self._obey()
+                    continue
                 learning = self.step >= config.start_timesteps
                 self.guard.beat(self.step, "update" if learning else "collect")
-                self._collect(self._explore() if learning else self._random_action())
+                if not self._collect(self._explore() if learning else self._random_action()):
+                    continue
                 if learning:
                     self.agent.update(self.replay.sample(config.batch_size, self.device))
                 if self.step % config.log_interval == 0:
@@ -134,6 +152,8 @@ class Trainer:
             raise
         finally:
             self.metrics.close()
+            if self.simulator is not None:
+                self.env.close()
         self.guard.finish(self.outcome)
         return self.outcome
 
@@ -156,9 +176,18 @@ class Trainer:
         action: Action = self.agent.act(seen).cpu().numpy()
         return action
 
-    def _collect(self, action: Action) -> None:
-        """One environment step, stored; the end of an episode is logged and the next one begun."""
+    def _collect(self, action: Action) -> bool:
+        """One environment step, stored; the end of an episode is logged and the next one begun.
+
+        False when the simulator failed under it: then it never happened.
+        """
+        began = time.perf_counter()
         after, reward, terminated, truncated, info = self.env.step(envs.to_env(action, self.env.action_space))
+        if self.simulator is not None:
+            if "simulator_fault" in info:
+                self._suffer(self.simulator, info["simulator_fault"])
+                return False
+            self.simulator.stepped(time.perf_counter() - began)
         reward, after, ended = float(reward), envs.see(after), bool(terminated or truncated)
         self.replay.add(action, reward, after, terminated=bool(terminated), ended=ended)
         self.step += 1
@@ -168,11 +197,49 @@ class Trainer:
         if ended:
             self.metrics.log(self.episode.scalars(), self.step)
             self._begin_episode()
+        return True
 
     def _begin_episode(self) -> None:
-        self.observation = envs.see(self.env.reset()[0])
+        try:
+            self.observation = envs.see(self.env.reset()[0])
+        except SimulatorFaultError as fault:
+            assert self.simulator is not None
+            self._suffer(self.simulator, str(fault))
         self.replay.begin(self.observation)
         self.episode = metrics.Episode()
+
+    def _suffer(self, simulator: Simulator, reason: str) -> None:
+        """Count a fault; the row that waits for its answer is left out when the next episode begins."""
+        simulator.failed(reason)
+        self._between = True
+        self.metrics.log(simulator.scalars(), self.step)
+
+    def _begin_waiting_episode(self) -> bool:
+        """Begin the episode that waits for the simulator; False while that is away, or is given up."""
+        simulator = self.simulator
+        assert simulator is not None
+        self.guard.beat(self.step, "start")
+        if simulator.given_up:
+            self._save("end")
+            simulator.gives_up(envs.trouble(self.env))
+            self.outcome = "failed"
+            return False
+        if not envs.ready(self.env, WAIT):
+            if simulator.waits(envs.trouble(self.env)):
+                self.metrics.log(simulator.scalars(), self.step)
+            return False
+        try:
+            seen = envs.see(self.env.reset(seed=self._episode_seed)[0])
+        except SimulatorFaultError as fault:
+            self._suffer(simulator, str(fault))
+            return False
+        self._between, self._episode_seed = False, None
+        simulator.is_back()
+        self.metrics.log(simulator.scalars(), self.step)
+        self.replay.abandon()
+        self.observation, self.episode = seen, metrics.Episode()
+        self.replay.begin(self.observation)
+        return True
 
     # -- log ---------------------------------------------------------------------------------------
 
@@ -183,18 +250,32 @@ class Trainer:
         if self.step > step:
             scalars["time/steps_per_second"] = (self.step - step) / (now - then)
         self._logged_at = (self.step, now)
+        if self.simulator is not None:
+            scalars |= self.simulator.scalars()
         self.metrics.log(scalars, self.step)
 
     def _evaluate(self) -> None:
-        """Episodes without exploration noise, always the same ones; given up when a command moves the run."""
+        """Episodes without exploration noise, always the same ones; given up when a command moves the run.
+
+        Where there is one simulator, the training episode is cut short for them, and its sums not logged.
+        """
         returns, lengths = [], []
+        self._between = self.simulator is not None
         for number in range(self.config.eval_episodes):
-            observation = envs.see(self.eval_env.reset(seed=self.config.seed + 10_000 + number)[0])
+            try:
+                observation = envs.see(self.eval_env.reset(seed=self.config.seed + 10_000 + number)[0])
+            except SimulatorFaultError as fault:
+                assert self.simulator is not None
+                self._suffer(self.simulator, str(fault))
+                return
             total, length, ended = 0.0, 0, False
             while not ended:
                 self.guard.beat(self.step, "evaluate")
                 action = envs.to_env(self._policy(observation), self.env.action_space)
-                after, reward, terminated, truncated, _ = self.eval_env.step(action)
+                after, reward, terminated, truncated, info = self.eval_env.step(action)
+                if self.simulator is not None and "simulator_fault" in info:
+                    self._suffer(self.simulator, info["simulator_fault"])
+                    return
                 observation, total, length = envs.see(after), total + float(reward), length + 1
                 ended = bool(terminated or truncated)
                 if self._obey():
@@ -334,7 +415,7 @@ class Trainer:
             "agent": self.agent.state_dict(),
             "parameters": dataclasses.asdict(self.agent.parameters),
             "replay": self.replay.state_dict(),
-            "env": envs.snapshot(self.env),
+            "env": None if self._between else envs.snapshot(self.env),
             "observation": self.observation,
             "episode": dataclasses.asdict(self.episode),
             "step": self.step,
@@ -393,12 +474,15 @@ class Trainer:
         self.env.action_space.np_random.bit_generator.state = generators["actions"]
         if state["env"] is not None:
             envs.restore(self.env, state["env"])
-        else:
-            env = self.config.env
-            print(f"trainer: {env} cannot be saved in mid-episode; a new episode begins", file=sys.stderr)
-            self.env.reset(seed=int(self.rng.integers(1 << 31)))
-            self.replay.written += 1  # the row that waited stays what it was, and is never drawn
-            self._begin_episode()
+            return
+        env, seed = self.config.env, int(self.rng.integers(1 << 31))
+        print(f"trainer: {env} cannot be saved in mid-episode; a new episode begins", file=sys.stderr)
+        if self.simulator is not None:
+            self._between, self._episode_seed = True, seed
+            return
+        self.env.reset(seed=seed)
+        self.replay.abandon()
+        self._begin_episode()
 
     def _resume(self) -> Checkpoint | None:
         """Go on from the configured checkpoint; a new run needs a free folder. Writes config.json."""
@@ -420,8 +504,16 @@ class Trainer:
     def _make_env(self) -> envs.Env:
         c = self.config
         try:
+            server = envs.CarlaServer(
+                c.carla_host, c.carla_port, c.tm_port, c.town, c.weather, c.traffic_seed, c.carla_timeout
+            )
             return envs.make(
-                c.env, observation=c.observation, image_size=c.image_size, scenario=c.scenario, npcs=c.npcs
+                c.env,
+                observation=c.observation,
+                image_size=c.image_size,
+                scenario=c.scenario,
+                npcs=c.npcs,
+                carla=server,
             )
         except ValueError as error:
             raise ConfigError(str(error)) from error

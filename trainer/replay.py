@@ -120,6 +120,13 @@ class Replay:
         if ended:
             self.written += 1  # the row of `after` stays as it is: seen as a next observation, never drawn
 
+    def abandon(self) -> None:
+        """The waiting observation gets no answer: what its action led to is not to be believed.
+
+        Its row is seen as the next observation of the one before and never drawn; begin() comes next.
+        """
+        self.written += 1
+
     def _place(self, observation: Seen, *, episode: int) -> None:
         self.overwritten = max(self.overwritten, self.oldest)
         row = self.rows[self.written % self.capacity]

@@ -145,7 +145,7 @@ def test_a_simulator_that_stays_away_is_given_up_with_the_reason() -> None:
     world = Isolated(f"{HERE}:Fragile", lambda _: {"harm": "not there"}, dt=0.1, patience=1.5)
     with pytest.raises(SimulatorFaultError, match=r"stayed away for 1\.5 s: nothing listens there"):
         world.reset(0)
-    assert world.pid is None
+    world.close()
 
 
 def test_what_does_not_exist_is_not_tried_again() -> None:

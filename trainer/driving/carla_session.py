@@ -8,16 +8,19 @@ these the other way round hangs or aborts the client. The `carla` module is pass
 from __future__ import annotations
 
 import difflib
+import os
 import socket
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from trainer.driving.isolated import LOST
 from trainer.driving.world import SimulatorFaultError
 
-CONNECT, TIMEOUT, LOAD = 3.0, 20.0, 120.0
-"""s for the port to open, for an answer, and for a map to load."""
+CONNECT, LOAD = 3.0, 120.0
+"""s for the port to open, and for a map to load."""
 
 ROLE = "training-sentinel"
 """role_name of what we spawn: what a killed run has left is known by it, and nobody else's is touched."""
@@ -39,7 +42,7 @@ class Session:
 
     Args:
         carla: the module. traffic: whether there will be cars for a TrafficManager. rendering: whether
-        anybody looks. dt: s a tick. The others as in `CarlaWorld`.
+        anybody looks. dt: s a tick. timeout: s for an answer. The others as in `CarlaWorld`.
 
     Raises:
         SimulatorFaultError: the server is not there, or does not answer.
@@ -59,13 +62,14 @@ class Session:
         traffic: bool,
         dt: float,
         rendering: bool,
+        timeout: float,
     ) -> None:
         self.carla = carla
-        self.dt, self.tm_port = dt, tm_port
+        self.dt, self.tm_port, self.timeout = dt, tm_port, timeout
         self.frame = -1
         self.spawned: list[Any] = []
         self.traffic_manager: Any = None
-        self.client = connect(self.carla, host, port)
+        self.client = connect(self.carla, host, port, timeout)
         with answered(f"opening the world of {host}:{port}"):
             self.world = self._load(town)
             self._clear()
@@ -90,7 +94,7 @@ class Session:
             SimulatorFaultError: no answer, or a snapshot of another frame than was ticked.
         """
         with answered("tick"):
-            frame = int(self.world.tick(TIMEOUT))
+            frame = int(self.world.tick(self.timeout))
             self.snapshot = self.world.get_snapshot()
         if not self.frame < frame == self.snapshot.frame:
             raise SimulatorFaultError(
@@ -137,7 +141,7 @@ class Session:
         # A reload with a TrafficManager out of step aborts the client: none has been made yet.
         self.client.set_timeout(LOAD)
         world = self.client.load_world(town)
-        self.client.set_timeout(TIMEOUT)
+        self.client.set_timeout(self.timeout)
         return world
 
     def _clear(self) -> None:
@@ -146,7 +150,7 @@ class Session:
         if settings.synchronous_mode:
             settings.synchronous_mode, settings.fixed_delta_seconds = False, None
             self.world.apply_settings(settings)
-        self.world.wait_for_tick(TIMEOUT)
+        self.world.wait_for_tick(self.timeout)
         left = [actor for actor in self.world.get_actors() if actor.attributes.get("role_name") == ROLE]
         if left:
             print(f"carla: {len(left)} actors that an earlier run has left are destroyed", file=sys.stderr)
@@ -175,7 +179,28 @@ class Session:
         self.traffic_manager = manager
 
 
-def connect(carla: Any, host: str, port: int) -> Any:
+def watch(host: str, port: int) -> None:
+    """End this process when the server's does, which a connection that nothing is sent on tells at once.
+
+    The client itself would go on waiting for its timeout; and with a TrafficManager it aborts then.
+    """
+
+    def wait(line: socket.socket) -> None:
+        with suppress(OSError):
+            while line.recv(1):
+                pass
+        os._exit(LOST)
+
+    try:
+        line = socket.create_connection((host, port), CONNECT)
+    except OSError as error:
+        raise SimulatorFaultError(f"no CARLA server at {host}:{port}: {error.strerror or error}") from None
+    line.settimeout(None)
+    line.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    threading.Thread(target=wait, args=(line,), daemon=True, name="carla-watch").start()
+
+
+def connect(carla: Any, host: str, port: int, timeout: float) -> Any:
     """Return a client of a server that answers and is of the client's version.
 
     The port is knocked at first: a client that is made before its server listens never recovers.
@@ -186,7 +211,7 @@ def connect(carla: Any, host: str, port: int) -> Any:
         raise SimulatorFaultError(f"no CARLA server at {host}:{port}: {error.strerror or error}") from None
     with answered(f"{host}:{port} does not answer as a CARLA server does"):
         client = carla.Client(host, port, worker_threads=8)
-        client.set_timeout(TIMEOUT)
+        client.set_timeout(timeout)
         server, ours = client.get_server_version(), client.get_client_version()
     if server.split("-")[0] != ours.split("-")[0]:
         raise ValueError(

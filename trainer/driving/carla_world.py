@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from trainer.driving.arrivals import Arrivals, Events
 from trainer.driving.camera import FIELD_OF_VIEW, MOUNT_FORWARD, MOUNT_HEIGHT
-from trainer.driving.carla_session import LOAD, ROLE, TIMEOUT, Session, answered
+from trainer.driving.carla_session import LOAD, ROLE, Session, answered, watch
 from trainer.driving.isolated import Deadlines, Isolated
 from trainer.driving.kinematic_world import SCENARIOS, WAYPOINT_SPACING, WAYPOINTS, CarModel
 from trainer.driving.lanes import wrap_angle
@@ -81,7 +81,14 @@ def client_library() -> Any:
 
 
 def isolated(
-    *, host: str, port: int, tm_port: int, image_size: int | None, patience: float = 300.0, **more: Any
+    *,
+    host: str,
+    port: int,
+    tm_port: int,
+    image_size: int | None,
+    timeout: float = 20.0,
+    patience: float = 300.0,
+    **more: Any,
 ) -> Isolated:
     """Return a `CarlaWorld` in a child process; arguments as there. `patience` as in `Isolated`.
 
@@ -90,10 +97,11 @@ def isolated(
     """
 
     def arguments(number: int) -> Mapping[str, Any]:
-        return more | {"host": host, "port": port, "tm_port": tm_port + number % 20, "image_size": image_size}
+        where = {"host": host, "port": port, "tm_port": tm_port + number % 20, "timeout": timeout}
+        return more | where | {"image_size": image_size, "watched": True}
 
     # A step may wait for its tick and then for its image; a reset ticks a few times; a start may load a map.
-    limits = Deadlines(start=LOAD + 4 * TIMEOUT, reset=2 * TIMEOUT, step=TIMEOUT + 2 * IMAGE, close=TIMEOUT)
+    limits = Deadlines(LOAD + 4 * timeout, reset=2 * timeout, step=timeout + 2 * IMAGE, close=timeout)
     made = "trainer.driving.carla_world:CarlaWorld"
     return Isolated(made, arguments, dt=DT, image_size=image_size, deadlines=limits, patience=patience)
 
@@ -128,7 +136,8 @@ class CarlaWorld:
         the one that is loaded. weather: a preset of CARLA's (ClearNoon); empty for the weather that is.
         scenario: 0 to 2, which only says how many cars are usual: 20, 50, 100. npcs: how many instead.
         traffic_seed: of the TrafficManager and of where its cars begin. image_size: height and width of the
-        frames in pixels; None for no camera, and no rendering.
+        frames in pixels; None for no camera, and no rendering. timeout: s for an answer of the server.
+        watched: this process is the world's own, and ends with the server.
 
     Raises:
         SimulatorFaultError, ValueError: see `Session`.
@@ -147,7 +156,11 @@ class CarlaWorld:
         traffic_seed: int = 42,
         image_size: int | None = None,
         dt: float = DT,
+        timeout: float = 20.0,
+        watched: bool = False,
     ) -> None:
+        if watched:
+            watch(host, port)
         self.dt = dt
         cars = SCENARIOS[scenario].npcs if npcs is None else npcs
         self.session = Session(
@@ -161,6 +174,7 @@ class CarlaWorld:
             traffic=cars > 0,
             dt=dt,
             rendering=image_size is not None,
+            timeout=timeout,
         )
         self.images = Arrivals("image")
         self._collisions, self._invasions = Events(), Events()

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from trainer.driving.kinematic_world import WAYPOINTS, KinematicWorld
 from trainer.driving.reward import reward
-from trainer.driving.world import Facts, SimulatorFaultError, World
+from trainer.driving.world import Facts, RecoverableWorld, SimulatorFaultError, World
 
 Observe = Literal["state", "image", "both"]
 Observation = NDArray[np.float32] | dict[str, NDArray[np.float32]]
@@ -142,6 +142,19 @@ class DrivingEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
 
     def close(self) -> None:
         self.world.close()
+
+    def ready(self, within: float) -> bool:
+        """Bring the world's simulator back, for at most `within` s; a world without one is always ready.
+
+        Raises:
+            ValueError: what was asked for does not exist there.
+        """
+        return not isinstance(self.world, RecoverableWorld) or self.world.ready(within)
+
+    def beside(self) -> DrivingEnv:
+        """Return another environment over the same world: an episode of one ends the other's."""
+        size = None if self._frames is None else self._frames.shape[1]
+        return DrivingEnv(self.world, self.observation, max_steps=self.max_steps, image_size=size)
 
     def state_dict(self) -> dict[str, Any] | None:
         """Return everything that decides the future, as JSON types; the current observation is in it.

@@ -37,6 +37,9 @@ from trainer.driving.world import Facts, SimulatorFaultError, World
 BACK_OFF = (0.5, 1.0, 2.0, 5.0, 10.0)
 """s between the end of one child and the start of the next, by the number of tries that failed in a row."""
 
+LOST = 70
+"""Exit code of a child that has noticed that its simulator's process is gone."""
+
 PR_SET_PDEATHSIG = 1
 """Of prctl(2): the signal that a process gets when its parent ends."""
 
@@ -258,6 +261,8 @@ class _Child:
             code = self.process.wait(1.0)
         except subprocess.TimeoutExpired:
             return SimulatorFaultError("the simulator's client shut its end of the pipe")
+        if code == LOST:
+            return SimulatorFaultError("the connection to the simulator is lost: its process has ended")
         how = f"was ended by {_signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
         return SimulatorFaultError(f"the simulator's client (pid {self.process.pid}) {how}")
 
