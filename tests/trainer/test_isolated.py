@@ -18,37 +18,12 @@ from trainer.driving.kinematic_world import KinematicWorld
 from trainer.driving.world import Facts, RecoverableWorld, SimulatorFaultError
 
 EMBEDDED = "trainer.driving.kinematic_world:KinematicWorld"
-HERE = "tests.trainer.test_isolated"
-
-
-class Fragile(KinematicWorld):
-    """The embedded world, in which one step harms its own process, or a start goes wrong."""
-
-    def __init__(self, harm: str = "", **more: Any) -> None:
-        super().__init__(**more)
-        self._harm = harm
-        if harm == "never starts":
-            time.sleep(3600)
-        if harm == "not there":
-            raise SimulatorFaultError("nothing listens there")
-        if harm == "no such town":
-            raise ValueError("there is no town 'Atlantis'")
-
-    def step(self, steer: float, throttle: float) -> Facts:
-        if self._harm == "hang":
-            time.sleep(3600)
-        if self._harm == "abort":
-            os.abort()
-        if self._harm == "fault":
-            raise SimulatorFaultError("the tick timed out")
-        if self._harm == "bug":
-            raise KeyError("speed")
-        return super().step(steer, throttle)
+WORLDS = "tests.trainer.worlds"
 
 
 def fragile(harm: str, **more: Any) -> Isolated:
     """A world whose first child is harmed and whose later ones are sound."""
-    return Isolated(f"{HERE}:Fragile", lambda number: {"harm": "" if number else harm}, dt=0.1, **more)
+    return Isolated(f"{WORLDS}:Fragile", lambda number: {"harm": "" if number else harm}, dt=0.1, **more)
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +117,7 @@ def test_a_start_that_fails_is_tried_again_by_a_fresh_child(harm: str) -> None:
 
 def test_a_simulator_that_stays_away_is_given_up_with_the_reason() -> None:
     """Where nobody calls `ready`, a reset waits for its patience, and then says what is wrong."""
-    world = Isolated(f"{HERE}:Fragile", lambda _: {"harm": "not there"}, dt=0.1, patience=1.5)
+    world = Isolated(f"{WORLDS}:Fragile", lambda _: {"harm": "not there"}, dt=0.1, patience=1.5)
     with pytest.raises(SimulatorFaultError, match=r"stayed away for 1\.5 s: nothing listens there"):
         world.reset(0)
     world.close()
@@ -150,7 +125,7 @@ def test_a_simulator_that_stays_away_is_given_up_with_the_reason() -> None:
 
 def test_what_does_not_exist_is_not_tried_again() -> None:
     """A ValueError is the caller's."""
-    world = Isolated(f"{HERE}:Fragile", lambda _: {"harm": "no such town"}, dt=0.1)
+    world = Isolated(f"{WORLDS}:Fragile", lambda _: {"harm": "no such town"}, dt=0.1)
     with pytest.raises(ValueError, match="Atlantis"):
         world.reset(0)
     assert (world.starts, world.pid) == (1, None)
@@ -168,7 +143,7 @@ def test_between_tries_there_is_a_growing_pause() -> None:
     def pause(seconds: float) -> None:
         clock[0] += seconds
 
-    world = Isolated(f"{HERE}:Fragile", arguments, dt=0.1, now=lambda: clock[0], pause=pause)
+    world = Isolated(f"{WORLDS}:Fragile", arguments, dt=0.1, now=lambda: clock[0], pause=pause)
     while len(started) < 4:
         assert not world.ready(0.0 if world.pid else 0.25)
     world.close()
@@ -200,14 +175,10 @@ def _alive(pid: int) -> bool:
 
 def test_the_child_imports_no_torch() -> None:
     """A simulator's process is small: its start costs tenths of a second."""
-    world = Isolated("tests.trainer.test_isolated:names_of_modules", lambda _: {}, dt=0.1)
+    world = Isolated(f"{WORLDS}:names_of_modules", lambda _: {}, dt=0.1)
     with pytest.raises(ValueError, match="modules") as caught:
         world.reset(0)
     assert "torch" not in str(caught.value).split()
-
-
-def names_of_modules() -> None:
-    raise ValueError(f"modules: {' '.join(sys.modules)}")
 
 
 def test_a_fault_truncates_the_episode_and_says_so() -> None:
