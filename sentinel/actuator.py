@@ -70,6 +70,8 @@ __all__ = [
     "read_receipt",
     "resume",
     "unsent",
+    "unwritten",
+    "written",
 ]
 
 
@@ -253,6 +255,27 @@ def unsent(
     if pending.letter.verb == "terminate":
         return _overdue(pending, reason, liveness, now)
     return replace(pending, state=State.REFUSED, reason=reason), ()
+
+
+def unwritten(
+    pending: Pending, reason: str, liveness: Liveness, now: float
+) -> tuple[Pending, tuple[Effect, ...]]:
+    """The letter cannot be written (a full disk, no permission): the caller tries again until the command's time
+    is up; then it has failed, but for an end, which goes on by force.
+    """
+    if now < pending.expires:
+        left = pending.expires - now
+        said = f"its letter cannot be written ({reason}); it is tried again for {left:.0f} s"
+        return (pending if pending.reason else replace(pending, reason=said)), ()
+    failed = replace(pending, state=State.FAILED, reason=f"its letter could not be written ({reason})")
+    if pending.letter.verb == "terminate":
+        return _overdue(pending, failed.reason, liveness, now)
+    return failed, ()
+
+
+def written(pending: Pending, now: float) -> Pending:
+    """The letter is there after all: from now on an answer is waited for."""
+    return replace(pending, since=now, reason="")
 
 
 def _answered(pending: Pending, receipt: Receipt, now: float) -> Pending:

@@ -20,12 +20,15 @@ from sentinel.actuator import (
     Receipt,
     Signal,
     State,
+    WriteLetter,
     advance,
     intend,
     perform,
     read_receipt,
     resume,
     unsent,
+    unwritten,
+    written,
 )
 from sentinel.checkpoints import Checkpoint
 from sentinel.clock import Clock
@@ -109,6 +112,8 @@ class Dispatch:
         self._doorbell: signal.Signals | None = None
         self._registration: Registration | None = None
         self._unsent: dict[int, str] = {}  # commands whose signal did not leave, and why
+        self._unwritten: dict[int, str] = {}  # commands whose letter the disk does not take, and why
+        self._late: list[int] = []  # commands whose letter was written after all
         self._before: dict[int, set[tuple[str, float]]] = {}  # checkpoints that were there when one was asked
         self._pending: dict[int, Pending] = {}
         open_states = [state.value for state in State if not state.settled]
@@ -204,6 +209,8 @@ class Dispatch:
         told = []
         monotonic = self._clock.monotonic()
         self._hear(now)
+        while self._late:
+            self._note(self._late.pop(0), "the letter was written after all", now)
         for number, pending in list(self._pending.items()):
             # Liveness before the receipt: a trainer may answer and end between the two.
             armed = number not in self._disarmed
@@ -211,6 +218,8 @@ class Dispatch:
             receipt = self._receipt(pending.letter)
             if number in self._unsent:
                 after, effects = unsent(pending, self._unsent.pop(number), alive, monotonic)
+            elif number in self._unwritten and receipt is None and not alive.ended:
+                after, effects = unwritten(pending, self._unwritten[number], alive, monotonic)
             else:
                 after, effects = advance(pending, receipt, alive, monotonic, self._patient(pending))
             if number in self._trouble and after.state in (State.FAILED, State.UNANSWERED):
@@ -219,6 +228,9 @@ class Dispatch:
                 effects = ()
                 if receipt is None:
                     after = replace(pending, state=State.EXPIRED, reason=_DISARMED)
+            stuck = after.state is State.SENT and after.reason != pending.reason and number in self._unwritten
+            if after.state is not State.SENT or receipt is not None:
+                self._give_up_writing(number)
             self._effects += [(number, effect) for effect in effects]
             if after == pending and not effects:
                 continue
@@ -228,12 +240,16 @@ class Dispatch:
                 self._note(number, f"to do: {effect}", now)
             if after.state.settled:
                 del self._pending[number]
-            if after.state is not pending.state and after.state in _TOLD:
+            if stuck:
+                self._note(number, after.reason, now)
+            if stuck or (after.state is not pending.state and after.state in _TOLD):
                 row = dict(
                     self._journal.rows("SELECT * FROM commands WHERE run = ? AND id = ?", self._run, number)[
                         0
                     ]
                 )
+                if stuck:
+                    row["state"] = "unwritten"  # for people: the row says sent, as a restart must take it
                 told.append(Settled(row, after.state.settled))
         return told
 
@@ -244,6 +260,9 @@ class Dispatch:
         effects, self._effects = self._effects, []
         failures = []
         for number, effect in effects:
+            if number in self._unwritten and not isinstance(effect, WriteLetter):
+                self._effects.append((number, effect))  # a ring is for a letter that is there
+                continue
             try:
                 elsewhere = self._reach.perform(self._asker, number, effect)
                 said = perform(effect, self._control, self._doorbell) if elsewhere is None else str(effect)
@@ -251,8 +270,19 @@ class Dispatch:
                     self._unsent[number] = said
             except OSError as error:
                 failures.append(f"command {number}: {effect}: {error.strerror}")
-                self._again(number)
+                if isinstance(effect, WriteLetter):
+                    self._unwritten[number] = f"{error.filename or self._control}: {error.strerror}"
+                    self._effects.append((number, effect))
+                continue
+            if isinstance(effect, WriteLetter) and self._unwritten.pop(number, None) is not None:
+                self._pending[number] = written(self._pending[number], self._clock.monotonic())
+                self._late.append(number)
         return failures
+
+    def _give_up_writing(self, number: int) -> None:
+        """Try no longer to write a letter that nothing depends on any more."""
+        if self._unwritten.pop(number, None) is not None:
+            self._effects = [(other, effect) for other, effect in self._effects if other != number]
 
     @property
     def _asker(self) -> str:
@@ -298,12 +328,6 @@ class Dispatch:
             return None
         found = max(new, key=lambda c: (c.wall_time, c.step))
         return Receipt(letter.id, "done", None, None, found.wall_time, found.name, found.step, "")
-
-    def _again(self, number: int) -> None:
-        """The letter could not be written: the command is as if it had not been begun."""
-        pending = self._pending.get(number)
-        if pending is not None and pending.state is State.SENT:
-            self._pending[number] = intend(pending.letter, self._clock.monotonic(), self._clock.wall())
 
     def _record(self, number: int, before: Pending, after: Pending, now: float) -> None:
         receipt = after.receipt

@@ -37,7 +37,7 @@ from sentinel.probes import DEAD_EVERY, Probes
 from sentinel.process import Process
 from sentinel.remarks import Remarks
 from sentinel.run_rows import RunRows
-from sentinel.story import notice, outcome, tell
+from sentinel.story import ADVICE, notice, outcome, tell
 from sentinel.tail import Chunk, Hurt, RunTail
 from sentinel.trainer_link import TrainerLink
 
@@ -304,7 +304,9 @@ class LiveRun:
         row = settled.row
         known = row["key"] is not None and self._judge.watch.knows(row["key"])
         if not known or row["thread"] not in self._threads:
-            self._say(f"command-{row['id']}", "info", f"{row['verb']} {row['state']}", settled.sentence, now)
+            title, state = f"{row['verb']} {row['state']}", str(row["state"])
+            severity = "warning" if state in ADVICE else "info"
+            self._say(f"command-{row['id']}", severity, title, settled.sentence, now, ADVICE.get(state, ""))
             return
         severity = self._judge.watch.rule(row["key"]).severity
         self._post(outcome(self.name, row["thread"], row["key"], severity, row, now), now)

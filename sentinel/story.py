@@ -138,17 +138,20 @@ def outcome(
         happened=f"{verb} (command {command['id']}) {state}"
         + (f": {reason}" if reason and state != "done" else ""),
         facts=facts(known),
-        advice=_ADVICE.get(state, ""),
+        advice=ADVICE.get(state, ""),
         wall_time=wall,
     )
 
 
-_ADVICE = {
+ADVICE = {
     "unanswered": "The trainer did not answer in time. See whether it hangs (py-spy dump --pid PID); raise "
     "[trainer] "
     "ack_timeout if its steps are that long.",
+    "unwritten": "Make room on that disk, or give back the right to write there: the command then goes out "
+    "by itself. If its time runs out first, the ladder goes on as if it had been refused.",
     "expired": "The command was too old when the trainer saw it; nothing was done.",
 }
+"""What to do about a command that has come to this state."""
 
 
 def notice(

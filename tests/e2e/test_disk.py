@@ -18,7 +18,7 @@ from tests.e2e.scene import Scene, stop, until
 def small_disk(folder: Path, size: str = "1m") -> Iterator[Path]:
     """A file system of its own at `folder`; the test is skipped where none can be mounted."""
     folder.mkdir(parents=True, exist_ok=True)
-    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", folder]
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(folder)]
     made = subprocess.run(command, capture_output=True, check=False)
     if made.returncode != 0:
         pytest.skip("no file system can be mounted here")

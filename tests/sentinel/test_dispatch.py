@@ -60,18 +60,19 @@ def registered(run: Path) -> Registration:
 
 
 def ask(line: Dispatch, journal: Journal, clock: FakeClock, **changes: Any) -> None:
-    given: dict[str, Any] = {
-        "checkpoint": None,
-        "to_step": None,
-        "set": {},
-        "reinit": (),
-        "reason": "a test",
-        "asked_step": 100,
-        "attempt": 0,
-        "now": clock.wall(),
-    }
     with journal.transaction():
-        line.ask("checkpoint", **{**given, **changes})
+        line.ask("checkpoint", **{**GIVEN, "now": clock.wall(), **changes})
+
+
+GIVEN: dict[str, Any] = {
+    "checkpoint": None,
+    "to_step": None,
+    "set": {},
+    "reinit": (),
+    "reason": "a test",
+    "asked_step": 100,
+    "attempt": 0,
+}
 
 
 def follow(line: Dispatch, journal: Journal, run: Path, clock: FakeClock) -> None:
@@ -154,3 +155,33 @@ def test_a_letter_that_cannot_be_written_is_tried_again(
     commands.unlink()
     follow(line, journal, run, clock)
     assert letters(run) == ["000001.json"]
+
+
+def test_a_letter_that_never_finds_room_has_failed_and_an_end_goes_on_by_force(
+    run: Path, journal: Journal, clock: FakeClock, line: Dispatch
+) -> None:
+    """Its reason is told, and again at its end; a terminate becomes SIGTERM, as if nobody had answered."""
+    ask(line, journal, clock)
+    with journal.transaction():
+        line.ask("terminate", **GIVEN, now=clock.wall())
+    commands = run / "control" / "commands"
+    commands.rmdir()
+    commands.write_text("in the way")
+    told = []
+    for _ in range(10):
+        with journal.transaction():
+            told += line.follow(registered(run), clock.wall())
+        if any(settled.row["state"] == "stopping" for settled in told):
+            break  # what would follow is a real SIGTERM to this process
+        line.perform()
+        clock.advance(10.0)
+    assert [(s.row["id"], s.row["state"], s.final) for s in told] == [
+        (1, "unwritten", False),
+        (2, "unwritten", False),
+        (1, "failed", True),
+        (2, "stopping", False),
+    ]
+    assert all("commands" in s.row["reason"] for s in told)
+    written = [r["what"] for r in journal.rows("SELECT what FROM command_steps WHERE id = 1")]
+    assert sum(what.startswith("its letter cannot be written") for what in written) == 1
+    assert len(written) < 8, "a row for each step, none for each try"
