@@ -189,22 +189,25 @@ class Registration:
     @property
     def liveness(self) -> Liveness:
         """What is known of the registered process, or of the cluster's job that it runs in."""
-        reach = self._terms.reach
-        return liveness(self.process) if reach is None else reach.liveness(self.process, self.workload)
+        reach, local = self._terms.reach, liveness(self.process)
+        if reach is None or local is Liveness.ALIVE:
+            return local
+        named = self.record is None and self.workload is not None
+        # A job that was named is requeued with other processes: the end of one is not its end.
+        return reach.liveness(None if named else self.process, self.workload)
 
     @property
     def unreachable(self) -> str:
         """Why no command can reach the trainer, in words; empty where one can."""
-        if self.record is None and self.attached.why_not:
-            return f"nobody is asked, since {self.attached.why_not}; say who trains with --pid RUN=PID"
-        if self.record is None and self.process is None and self._terms.workload is not None:
-            if self.workload is None:
+        if self.record is None and self._terms.workload is not None:
+            if self.workload is not None:
+                return f"{self.workload} has ended" if self.liveness.ended else ""
+            if self.process is None or not self._terms.signals:
                 seen = self.sight
                 why = seen.words if seen is not None and seen.words else "it was not looked at yet"
                 return f"{self._terms.workload} was named, and is not known to be this run's: {why}"
-            if self.liveness.ended:
-                return f"{self.workload} has ended"
-            return ""
+        if self.record is None and self.attached.why_not:
+            return f"nobody is asked, since {self.attached.why_not}; say who trains with --pid RUN=PID"
         if self.record is None and self.process is None:
             return "nobody has registered as the trainer; a job needs sentinel/guard.py to take commands"
         if self.record is None and not self._terms.signals:

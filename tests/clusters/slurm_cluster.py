@@ -105,14 +105,14 @@ class Cluster:
     def stop(self) -> None:
         """End every job, then the daemons, and wait for them."""
         self.run("scancel", "--state=RUNNING", "--state=PENDING", "--quiet")
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 5
         while self.run("squeue", "-h").stdout.strip() and time.monotonic() < deadline:
             time.sleep(0.1)
         for daemon in reversed(self._daemons):
             daemon.terminate()
         for daemon in self._daemons:
             try:
-                daemon.wait(10)
+                daemon.wait(5)
             except subprocess.TimeoutExpired:
                 daemon.kill()
                 daemon.wait()

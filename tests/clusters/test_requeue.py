@@ -7,10 +7,12 @@ import signal
 import threading
 import zipfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from sentinel.attachment import Attached
 from sentinel.checkpoints import Checkpoint
 from sentinel.clusters import RESUME, Sight, Standing, Workload
 from sentinel.clusters.reach import STALE, Reach
@@ -18,6 +20,7 @@ from sentinel.clusters.requeue import Requeue
 from sentinel.config import Settings, load
 from sentinel.dispatch import Dispatch
 from sentinel.journal import Journal
+from sentinel.process import Liveness, myself
 from sentinel.registration import Registration
 from tests.e2e.scene import until
 from tests.fakes import FakeClock
@@ -194,6 +197,27 @@ def test_a_job_that_cannot_be_restarted_is_left_alone_and_the_reason_is_told(sta
     assert "without --requeue" in stage.row()[1]
     assert not (stage.run / RESUME).exists()
     assert stage.cluster.restarts == []
+
+
+def test_a_named_job_can_be_asked_whoever_else_was_found(stage: Stage) -> None:
+    """A process that holds the event file takes no signal without [trainer.signals]; its job is restarted."""
+    stage.tick()
+    stage.registration.attach(Attached(myself(), "holder"))
+    stage.tick()
+    assert stage.registration.unreachable == ""
+    gone = replace(myself(), start_time=1)
+    stage.registration.attach(Attached(gone, "holder"))
+    until(lambda: stage.registration.liveness is Liveness.ALIVE, "a look", 10)
+    declared = stage.requeue.declared(stage.registration, stage.registration.declared)
+    assert declared is not None
+    assert declared.verbs == {"rollback", "terminate"}
+    stage.cluster.running = False
+
+    def ended() -> bool:
+        stage.tick()
+        return stage.registration.unreachable == "slurm job 7 has ended"
+
+    until(ended, "its end is seen", 10)
 
 
 def test_terminate_is_done_when_the_job_has_ended(stage: Stage) -> None:
