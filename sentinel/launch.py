@@ -47,6 +47,7 @@ def main() -> int:
     """Claim, and become the command; returns only where that failed."""
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # the sentinel holds it back: interrupts.py
     path, *command = sys.argv[1:]
     stat = Path("/proc/self/stat").read_bytes().rpartition(b")")[2].split()
     boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()

@@ -17,6 +17,7 @@ from sentinel.clock import AwakeClock, Clock
 from sentinel.config import Settings, SlackTable
 from sentinel.errors import StateError
 from sentinel.gate_watch import final_code
+from sentinel.interrupts import held
 from sentinel.lifesigns import LifeSigns
 from sentinel.lock import StateLock
 from sentinel.reload import read_again
@@ -68,9 +69,21 @@ def serve(
             that is told, and decisions wait until it can.
         ConfigError: the child cannot be started.
     """
-    if child:
-        check_command(child)
-    folder = state_folder(logdir, state)
+    if not child:
+        return _serve(plan, logdir, state_folder(logdir, state), (), clock, reload)
+    check_command(child)
+    with held():  # before any thread is started
+        return _serve(plan, logdir, state_folder(logdir, state), child, clock, reload)
+
+
+def _serve(
+    plan: Plan,
+    logdir: Path,
+    folder: Path,
+    child: Sequence[str],
+    clock: AwakeClock,
+    reload: Callable[[], Plan] | None,
+) -> int:
     lock = StateLock(folder)
     wakeup = Wakeup(logdir)
     signs = LifeSigns(own(), plan.settings, clock.monotonic)

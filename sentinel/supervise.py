@@ -13,18 +13,22 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Self
 
 from sentinel import launch
 from sentinel.errors import ConfigError
+from sentinel.interrupts import Interrupts, held
 from sentinel.members import MARK, members
 from sentinel.process import Process, liveness, send
 
 FORWARDED = (signal.SIGINT, signal.SIGTERM)
-HANDLED = (*FORWARDED, signal.SIGHUP)
+HANDLED = (signal.SIGTERM, signal.SIGHUP)
 
 
 class Processes:
@@ -68,9 +72,12 @@ class Processes:
         """Whether a process of the job goes on; one whose exit code is known does not."""
         return process.pid not in self.exits and not liveness(process).ended
 
-    def pass_on(self, signum: signal.Signals) -> None:
+    def pass_on(self, signum: signal.Signals, *, by_terminal: bool = False) -> None:
         """Hand a signal to the job, unless it has had it from the terminal; with its main process gone, to
         what that has left behind.
+
+        Args:
+            signum: which. by_terminal: the terminal sent it, to every process of its foreground group.
         """
         process = self.current
         if process is None:
@@ -79,14 +86,16 @@ class Processes:
         if not self.lives(process):
             for each in members(self.mark):
                 send(each, signum)
-        elif not (signum in (signal.SIGINT, signal.SIGHUP) and _terminal_tells(process, signum)):
+        elif not (by_terminal and _in_our_group(process)):
             send(process, signum)
 
 
 class Forwarding:
     """While used as a context manager: the signals to this process are the job's.
 
-    A handler only notes the signal and wakes the loop; `poll` passes it on. A SIGHUP asks for the rules to be
+    A handler only notes the signal and wakes the loop; `poll` passes it on. SIGINT is waited for instead, so
+    that a Ctrl-C can be told from a `kill -INT`; in a process of several threads, enter
+    `sentinel.interrupts.held` before they are started. A SIGHUP asks for the rules to be
     read anew, as without a child; that of a terminal which was closed is an end. Where SIGHUP is ignored
     (nohup) it stays so.
     """
@@ -94,15 +103,17 @@ class Forwarding:
     def __init__(self, processes: Processes, wake: Callable[[], object]) -> None:
         self._processes = processes
         self._wake = wake
-        self._queued: list[signal.Signals] = []
+        self._queued: deque[tuple[signal.Signals, bool]] = deque()  # append and popleft are atomic
+        self._held = ExitStack()
         self._before: dict[signal.Signals, signal._HANDLER] = {}
-        self._had_terminal = _terminal_group() is not None
+        self._had_terminal = _has_terminal()
         self._reload = False
 
     def poll(self) -> None:
         """Pass on what has come, and take note of what has ended. Never waits."""
         while self._queued:
-            self._processes.pass_on(self._queued.pop(0))
+            signum, by_terminal = self._queued.popleft()
+            self._processes.pass_on(signum, by_terminal=by_terminal)
         self._processes.reap()
 
     def take_reload(self) -> bool:
@@ -111,6 +122,10 @@ class Forwarding:
         return asked
 
     def __enter__(self) -> Self:
+        self._held.enter_context(held())
+        interrupts = Interrupts(partial(self._ask, signal.SIGINT))
+        interrupts.start()
+        self._held.callback(interrupts.stop)
         for signum in HANDLED:
             if signum is signal.SIGHUP and signal.getsignal(signum) is signal.SIG_IGN:
                 continue
@@ -123,13 +138,22 @@ class Forwarding:
         for signum, handler in self._before.items():
             signal.signal(signum, handler)
         self._before.clear()
+        self._held.close()
 
     def _note(self, signum: int, _frame: FrameType | None) -> None:
-        if signum == signal.SIGHUP and not (self._had_terminal and _terminal_group() is None):
-            self._reload = True
+        if signum == signal.SIGTERM:
+            self._ask(signal.SIGTERM, by_terminal=False)
+        elif self._had_terminal and not _has_terminal():
+            # The kernel tells the session's leader alone, which is a shell that tells its jobs, or ourselves.
+            self._ask(signal.SIGHUP, by_terminal=os.getsid(0) != os.getpid())
         else:
-            self._processes.asked_to_stop = signal.Signals(signum)
-            self._queued.append(signal.Signals(signum))
+            self._reload = True
+            self._wake()
+
+    def _ask(self, signum: signal.Signals, by_terminal: bool) -> None:  # noqa: FBT001  as `Interrupts` calls it
+        """Note that the end of the job was asked for; called in a handler or in a thread."""
+        self._processes.asked_to_stop = signum
+        self._queued.append((signum, by_terminal))
         self._wake()
 
 
@@ -150,29 +174,22 @@ def exit_code(status: int) -> int:
     return 128 - status if status < 0 else status
 
 
-def _terminal_tells(process: Process, signum: signal.Signals) -> bool:
-    """Whether a signal of the terminal reaches the job anyway: it signals its whole foreground group, and
-    when it is closed also ours.
+def _in_our_group(process: Process) -> bool:
+    """Whether what a terminal sends to our group reaches the job anyway.
 
     Passed on as well it would count twice, and many jobs take a second one for "at once, without a
     checkpoint".
     """
     try:
-        same = os.getpgid(process.pid) == os.getpgrp()
+        return os.getpgid(process.pid) == os.getpgrp()
     except OSError:
         return False
-    return same and (signum is signal.SIGHUP or _terminal_group() == os.getpgrp())
 
 
-def _terminal_group() -> int | None:
-    """The foreground process group of our terminal; None where we have none."""
+def _has_terminal() -> bool:
+    """Whether there is a terminal behind us, whatever our streams are."""
     try:
-        terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC)
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC))
     except OSError:
-        return None
-    try:
-        return os.tcgetpgrp(terminal)
-    except OSError:
-        return None
-    finally:
-        os.close(terminal)
+        return False
+    return True
