@@ -261,3 +261,13 @@ def test_an_environment_that_hides_its_state_begins_a_new_episode(
     assert "cannot be saved in mid-episode" in capsys.readouterr().err
     assert trainer.run() == "finished"
     assert dataclasses.asdict(trainer.config)["env"] == "Pendulum-v1"
+
+
+@pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow), 7])
+def test_killed_at_any_line_of_a_save_no_checkpoint_verifies_and_is_wrong(every: int, tmp_path: Path) -> None:
+    """SIGKILL between any two lines: what verifies holds what was saved, rows of the replay included."""
+    command = [sys.executable, "-m", "tests.trainer.kill_in_save", str(tmp_path), str(every)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 60 // every
