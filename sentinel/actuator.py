@@ -68,6 +68,7 @@ __all__ = [
     "intend",
     "perform",
     "read_receipt",
+    "refused_by_clock",
     "resume",
     "unsent",
     "unwritten",
@@ -82,7 +83,8 @@ class Patience:
     Attributes:
         ack: for `accepted`, after each of two rings; the phase the trainer is in decides.
         work: from `accepted` to the outcome.
-        grace: for the process to end after it has said that it will, after SIGTERM, and after SIGKILL.
+        grace: for the process to end after it has said that it will, after the signal that asks a job
+            without guard to, after SIGTERM, and after SIGKILL.
     """
 
     ack: float = 30.0
@@ -153,12 +155,19 @@ class Signal:
         return f"{self.signum.name} sent"
 
 
+OUT_OF_DATE = ("expired ", "from the future")
+"""What the guard's refusals of a letter begin with that is out of date by its clock."""
+
+MOST_ANEW = 2
+"""So often one command is asked anew because of a clock."""
+
 Effect: TypeAlias = WriteLetter | Ring | Signal
 
 
 def intend(letter: Letter, now: float, wall: float) -> Pending:
     """Begin with a command; nothing has left this process yet."""
-    return Pending(letter, State.INTENDED, now, now + letter.expires_at - wall)
+    lifetime = letter.expires_at - letter.issued_at  # no more, should our own clock have been set back
+    return Pending(letter, State.INTENDED, now, now + min(lifetime, letter.expires_at - letter.skew - wall))
 
 
 def resume(letter: Letter, state: State, now: float, wall: float) -> Pending:
@@ -240,10 +249,28 @@ def _by_signal(
             return replace(pending, state=State.REFUSED, reason=f"{name} not sent: it is {liveness}"), ()
         sent = replace(pending, state=State.SENT, since=now)
         return sent, (Signal(pending.letter, signal.Signals[name], asks=True),)
-    if now - pending.since < patience.work:
+    # Nobody says that an end has been taken up, so it gets the time that an end has anywhere.
+    ends = pending.letter.verb == "terminate"
+    wait = patience.grace if ends else patience.work
+    if now - pending.since < wait:
         return pending, ()
-    wanted = "end of the process" if pending.letter.verb == "terminate" else "new verified checkpoint"
-    return _overdue(pending, f"{name} sent, but no {wanted} within {patience.work:g} s", liveness, now)
+    wanted = "end of the process" if ends else "new verified checkpoint"
+    return _overdue(pending, f"{name} sent, but no {wanted} within {wait:g} s", liveness, now)
+
+
+def refused_by_clock(pending: Pending, receipt: Receipt | None, now: float) -> bool:
+    """Whether a letter was refused as out of date while its time by our own watch is not up: one of the two
+    clocks was set, or they differ. The trainer has not decided anything; it may be asked anew, twice.
+    """
+    return (
+        receipt is not None
+        and receipt.status == "refused"
+        and receipt.wall_time is not None
+        and receipt.reason.startswith(OUT_OF_DATE)
+        and pending.state in (State.INTENDED, State.SENT)
+        and now < pending.expires
+        and pending.letter.again < MOST_ANEW
+    )
 
 
 def unsent(
@@ -260,8 +287,8 @@ def unsent(
 def unwritten(
     pending: Pending, reason: str, liveness: Liveness, now: float
 ) -> tuple[Pending, tuple[Effect, ...]]:
-    """The letter cannot be written (a full disk, no permission): the caller tries again until the command's time
-    is up; then it has failed, but for an end, which goes on by force.
+    """The letter cannot be written (a full disk, no permission): the caller tries again until the command's
+    time is up; then it has failed, but for an end, which goes on by force.
     """
     if now < pending.expires:
         left = pending.expires - now

@@ -28,7 +28,9 @@ class Letter:
 
     `trainer` is the process it is meant for, as that had registered when the command was decided; a successor
     gets no signal on its account. `by_signal` names the signal that is the whole command, for a job without
-    guard: no letter is then written. `workload` is the cluster's job that it runs in, as it was then.
+    guard: no letter is then written. `workload` is the cluster's job that it runs in, as it was then. The
+    times are by the trainer's clock, which is `skew` seconds ahead of ours as far as we know; `again` counts
+    the letters before it that were refused because of a clock.
     """
 
     id: int
@@ -44,12 +46,14 @@ class Letter:
     trainer: Process | None = None
     by_signal: str | None = None
     workload: Workload | None = None
+    skew: float = 0.0
+    again: int = 0
 
     def to_json(self) -> str:
         """The file's content."""
         content = asdict(self)
-        for name in ("by_signal", "workload"):
-            if content[name] is None:
+        for name in ("by_signal", "workload", "skew", "again"):
+            if not content[name]:
                 del content[name]
         return json.dumps(content)
 

@@ -25,6 +25,7 @@ from sentinel.actuator import (
     intend,
     perform,
     read_receipt,
+    refused_by_clock,
     resume,
     unsent,
     unwritten,
@@ -51,6 +52,9 @@ _TOLD = (
 
 CANCEL = 90.0
 """Seconds that a cluster may take besides to end a job by force (Slurm's KillWait is 30)."""
+
+SAME_CLOCK = 5.0
+"""Seconds by which two clocks may seem to differ because a receipt was read a while after it was written."""
 
 _DISARMED = "the sentinel was started again in mode observe; nothing more is sent for it"
 
@@ -113,6 +117,7 @@ class Dispatch:
         self._registration: Registration | None = None
         self._unsent: dict[int, str] = {}  # commands whose signal did not leave, and why
         self._unwritten: dict[int, str] = {}  # commands whose letter the disk does not take, and why
+        self._skew = 0.0  # seconds by which the trainer's clock is ahead of ours
         self._late: list[int] = []  # commands whose letter was written after all
         self._before: dict[int, set[tuple[str, float]]] = {}  # checkpoints that were there when one was asked
         self._pending: dict[int, Pending] = {}
@@ -161,12 +166,14 @@ class Dispatch:
         by_signal = self._registration.by_signal(verb) if self._registration is not None else None
         if by_signal is not None and verb == "checkpoint":
             self._before[number] = {(c.name, c.wall_time) for c in self._checkpoints()}
+        skew = self._skew if by_signal is None else 0.0
         letter = Letter(
             id=number,
             verb=verb,  # type: ignore[arg-type]  # rules and the command line admit only the three verbs
             if_attempt=attempt,
-            issued_at=now,
-            expires_at=now + self._patience.lifetime,
+            issued_at=now + skew,
+            expires_at=now + skew + self._patience.lifetime,
+            skew=skew,
             reason=reason,
             to_checkpoint=checkpoint,
             to_step=to_step,
@@ -216,6 +223,9 @@ class Dispatch:
             armed = number not in self._disarmed
             alive = self._liveness(pending.letter) if armed else Liveness.UNKNOWN
             receipt = self._receipt(pending.letter)
+            if armed and receipt is not None and refused_by_clock(pending, receipt, monotonic):
+                told.append(self._ask_anew(pending, receipt, now))
+                continue
             if number in self._unsent:
                 after, effects = unsent(pending, self._unsent.pop(number), alive, monotonic)
             elif number in self._unwritten and receipt is None and not alive.ended:
@@ -243,15 +253,49 @@ class Dispatch:
             if stuck:
                 self._note(number, after.reason, now)
             if stuck or (after.state is not pending.state and after.state in _TOLD):
-                row = dict(
-                    self._journal.rows("SELECT * FROM commands WHERE run = ? AND id = ?", self._run, number)[
-                        0
-                    ]
-                )
+                row = self._row(number)
                 if stuck:
                     row["state"] = "unwritten"  # for people: the row says sent, as a restart must take it
                 told.append(Settled(row, after.state.settled))
         return told
+
+    def _ask_anew(self, pending: Pending, receipt: Receipt, now: float) -> Settled:
+        """Ask the same under another id, by the trainer's clock: by that this letter is out of date.
+
+        Who asked waits for the new one; the old one is no outcome.
+        """
+        number, wall = pending.letter.id, receipt.wall_time
+        ahead = (wall if wall is not None else now) - now
+        self._skew = ahead if abs(ahead) > SAME_CLOCK else 0.0
+        fresh = self._journal.next_command_id(self._run, highest_id(self._control))
+        clock = "a clock was set meanwhile"
+        if self._skew:
+            clock = f"its clock is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} this machine's"
+        said = f"{receipt.reason}; {clock}; asked anew as command {fresh}"
+        self._record(
+            number, pending, replace(pending, state=State.EXPIRED, reason=said, receipt=receipt), now
+        )
+        row = self._row(number)
+        self._journal.change("UPDATE commands SET request = NULL WHERE run = ? AND id = ?", self._run, number)
+        issued = now + self._skew
+        letter = replace(
+            pending.letter,
+            id=fresh,
+            issued_at=issued,
+            expires_at=issued + self._patience.lifetime,
+            skew=self._skew,
+            again=pending.letter.again + 1,
+        )
+        again = {**row, "id": fresh, "letter": letter.to_json(), "state": State.INTENDED.value, "step": None}
+        self._journal.add("commands", **{**again, "updated": now, "reason": letter.reason})
+        self._note(fresh, f"intended: command {number} asked anew, since {clock}", now)
+        del self._pending[number]
+        self._pending[fresh] = intend(letter, self._clock.monotonic(), now)
+        return Settled({**row, "state": "asked anew"}, final=False)
+
+    def _row(self, number: int) -> dict[str, Any]:
+        query = "SELECT * FROM commands WHERE run = ? AND id = ?"
+        return dict(self._journal.rows(query, self._run, number)[0])
 
     def perform(self) -> list[str]:
         """Do what has been committed; returns in words what could not be done, to be tried again by the

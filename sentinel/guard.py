@@ -460,7 +460,13 @@ class Guard:
         if letter.get("if_attempt") not in (None, self.attempt):
             raise RefusalError(f"stale: it is for attempt {letter['if_attempt']}, this is {self.attempt}")
         if not self._wall() <= until:
-            raise RefusalError(f"expired {self._wall() - until:.0f} s ago")
+            raise RefusalError(f"expired {self._wall() - until:.0f} s ago by this clock")
+        issued = letter.get("issued_at")
+        if isinstance(issued, (int, float)) and issued - self._wall() > until - issued >= 0:
+            # By more than its lifetime: it would be valid for much longer than was meant.
+            raise RefusalError(
+                f"from the future: by this clock it is written in {issued - self._wall():.0f} s"
+            )
         plain = isinstance(target, str) and Path(target).name == target and target not in ("", "..")
         if target is not None and not plain:
             raise RefusalError(f"to_checkpoint {target!r} is no name of a checkpoint")
@@ -475,7 +481,6 @@ class Guard:
             values = {n: self._parameters[n].resolve(v, self._values[n]) for n, v in wanted.items()}
         except (ValueError, OverflowError) as error:
             raise RefusalError(str(error)) from error
-        issued = letter.get("issued_at")
         return Command(
             id=number,
             verb=str(verb),

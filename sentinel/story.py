@@ -149,6 +149,7 @@ ADVICE = {
     "ack_timeout if its steps are that long.",
     "unwritten": "Make room on that disk, or give back the right to write there: the command then goes out "
     "by itself. If its time runs out first, the ladder goes on as if it had been refused.",
+    "asked anew": "Nothing was done yet. Where two machines' clocks differ, keep both in step (NTP, chrony).",
     "expired": "The command was too old when the trainer saw it; nothing was done.",
 }
 """What to do about a command that has come to this state."""

@@ -10,7 +10,7 @@ import pytest
 
 from sentinel.actuator import Patience
 from sentinel.dispatch import Dispatch
-from sentinel.guard import Guard
+from sentinel.guard import Command, Guard
 from sentinel.journal import Journal
 from sentinel.registration import Registration
 from tests.fakes import FakeClock
@@ -185,3 +185,89 @@ def test_a_letter_that_never_finds_room_has_failed_and_an_end_goes_on_by_force(
     written = [r["what"] for r in journal.rows("SELECT what FROM command_steps WHERE id = 1")]
     assert sum(what.startswith("its letter cannot be written") for what in written) == 1
     assert len(written) < 8, "a row for each step, none for each try"
+
+
+def take(guard: Guard) -> Command | None:
+    """What the guard hands out at its next look."""
+    guard._looked = float("-inf")
+    return guard._look()
+
+
+@pytest.mark.parametrize("jump", [3600.0, -3600.0])
+def test_a_clock_that_is_set_under_a_letter_costs_no_command(
+    run: Path, journal: Journal, clock: FakeClock, line: Dispatch, guard: Guard, jump: float
+) -> None:
+    """By the new time the letter is out of date: refused by the guard, asked anew, done."""
+    ask(line, journal, clock, request="by-hand.json")
+    follow(line, journal, run, clock)
+    clock.step_wall(jump)
+    assert take(guard) is None
+    with journal.transaction():
+        told = line.follow(registered(run), clock.wall())
+        line.follow(registered(run), clock.wall())
+    line.perform()
+    assert [(s.row["id"], s.row["state"], s.final) for s in told] == [(1, "asked anew", False)]
+    assert "asked anew as command 2" in told[0].sentence
+    command = take(guard)
+    assert command is not None
+    assert command.id == 2
+    guard.acknowledge(command, "done", step=101)
+    follow(line, journal, run, clock)
+    assert states(journal) == {1: "expired", 2: "done"}
+    assert [r["request"] for r in journal.rows("SELECT request FROM commands ORDER BY id")] == [
+        None,
+        "by-hand.json",
+    ]
+
+
+@pytest.mark.parametrize("skew", [300.0, -300.0])
+def test_a_trainer_whose_clock_is_another_is_asked_by_its_own(
+    run: Path, journal: Journal, clock: FakeClock, skew: float
+) -> None:
+    """Five minutes ahead or behind: one refusal teaches it, and the next command needs none."""
+    guard = Guard(run, wall=lambda: clock.wall() + skew)
+    line = dispatch(run, journal, clock)
+    for first in (True, False):
+        ask(line, journal, clock)
+        follow(line, journal, run, clock)
+        command = take(guard)
+        assert (command is None) == first
+        follow(line, journal, run, clock)
+        follow(line, journal, run, clock)
+        command = command or take(guard)
+        assert command is not None
+        guard.acknowledge(command, "done", step=101)
+        follow(line, journal, run, clock)
+    assert states(journal) == {1: "expired", 2: "done", 3: "done"}
+    why = journal.rows("SELECT reason FROM commands WHERE id = 1")[0]["reason"]
+    assert f"its clock is 300 s {'ahead of' if skew > 0 else 'behind'} this machine's" in why
+    guard.finish()
+
+
+def test_a_clock_that_never_agrees_is_a_refusal_in_the_end(
+    run: Path, journal: Journal, clock: FakeClock
+) -> None:
+    """Asked anew twice, over restarts too, and then left: nobody asks for ever."""
+    ahead = iter(range(3600, 10**6, 3600))
+    guard = Guard(run, wall=lambda: clock.wall() + next(ahead))
+    ask(dispatch(run, journal, clock), journal, clock)
+    for _ in range(6):
+        line = dispatch(run, journal, clock)
+        follow(line, journal, run, clock)
+        assert take(guard) is None
+        follow(line, journal, run, clock)
+    assert states(journal) == {1: "expired", 2: "expired", 3: "refused"}
+    guard.finish()
+
+
+def test_a_letter_that_is_late_by_both_clocks_was_not_answered(
+    run: Path, journal: Journal, clock: FakeClock, line: Dispatch, guard: Guard
+) -> None:
+    """A trainer that comes back after the letter's time refuses it, and nobody asks anew."""
+    ask(line, journal, clock)
+    follow(line, journal, run, clock)
+    clock.advance(61.0)
+    assert take(guard) is None
+    follow(line, journal, run, clock)
+    assert states(journal) == {1: "refused"}
+    assert letters(run) == ["000001.json"]
