@@ -53,7 +53,7 @@ def test_after_a_restart_nothing_is_sent_again() -> None:
     """Whether the signal left before the crash cannot be known; a second one would be a second command."""
     for verb in ("checkpoint", "terminate"):
         pending = resume(letter(verb), State.SENT, 1000, 50)
-        assert advance(pending, None, ALIVE, 1500, PATIENCE) == (pending, ())
+        assert advance(pending, None, ALIVE, 1019, PATIENCE) == (pending, ())
     fresh = resume(letter(), State.INTENDED, 1000, 50)
     _, effects = advance(fresh, None, ALIVE, 1001, PATIENCE)
     assert len(effects) == 1, "what was only meant is sent"
@@ -63,11 +63,13 @@ def test_an_end_that_does_not_come_is_forced() -> None:
     """As for every job: SIGCONT and SIGTERM, then SIGKILL, each after its time."""
     pending, effects = sent("terminate", "SIGUSR2")
     assert [e.signum for e in effects] == [signal.SIGUSR2]
-    stopping, forced = advance(pending, None, ALIVE, 601, PATIENCE)
+    assert advance(pending, None, ALIVE, 20, PATIENCE) == (pending, ()), "it has its grace"
+    stopping, forced = advance(pending, None, ALIVE, 21, PATIENCE)
+    assert stopping.reason == "SIGUSR2 sent, but no end of the process within 20 s"
     assert [e.signum for e in forced if isinstance(e, Signal)] == [signal.SIGCONT, signal.SIGTERM]
-    killing, killed = advance(stopping, None, ALIVE, 621, PATIENCE)
+    killing, killed = advance(stopping, None, ALIVE, 41, PATIENCE)
     assert [e.signum for e in killed if isinstance(e, Signal)] == [signal.SIGKILL]
-    ended, _ = advance(killing, None, GONE, 622, PATIENCE)
+    ended, _ = advance(killing, None, GONE, 42, PATIENCE)
     assert ended.state is State.DONE
 
 
