@@ -6,6 +6,7 @@ the wall clock.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import Protocol
@@ -52,9 +53,19 @@ class AwakeClock:
     that time from the trainer or from us, so a patience must not run out by it.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, busy: Callable[[], float] = time.thread_time) -> None:
+        """Begin.
+
+        Args:
+            clock: the machine's.
+            busy: seconds of work that the calling thread has done: what goes by in its work and is neither
+                work nor a wait on purpose is a standstill too.
+        """
         self._clock = clock
+        self._busy = busy
         self._asleep = 0.0
+        self._worker = 0
+        self._seen = (0.0, 0.0)
 
     def wall(self) -> float:
         """Return seconds since the epoch."""
@@ -62,6 +73,8 @@ class AwakeClock:
 
     def monotonic(self) -> float:
         """Return seconds from an arbitrary origin, without those that were slept away."""
+        if self._worker == threading.get_ident():
+            self._notice()
         return self._clock.monotonic() - self._asleep
 
     def rest(self, seconds: float) -> None:
@@ -80,3 +93,24 @@ class AwakeClock:
         too_long = self._clock.monotonic() - before - seconds
         if too_long > STANDSTILL:
             self._asleep += too_long
+
+    def work(self, task: Callable[[], object]) -> None:
+        """Do something that does not wait on purpose; a standstill in the middle of it is noticed at the next
+        look at this clock, and at its end.
+
+        A file system that keeps us waiting for long counts as well: nobody's silence is judged by a time in
+        which nobody looked.
+        """
+        self._seen = (self._clock.monotonic(), self._busy())
+        self._worker = threading.get_ident()
+        try:
+            task()
+        finally:
+            self._notice()
+            self._worker = 0
+
+    def _notice(self) -> None:
+        (then, busy_then), self._seen = self._seen, (self._clock.monotonic(), self._busy())
+        idle = (self._seen[0] - then) - (self._seen[1] - busy_then)
+        if idle > STANDSTILL:
+            self._asleep += idle

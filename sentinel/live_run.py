@@ -219,6 +219,7 @@ class LiveRun:
     def skip_time(self, seconds: float) -> None:
         """Let a jump of the wall clock be no silence: until the run's next point, time goes on without it."""
         self._skipped += seconds
+        self._history_ends += min(seconds, 0.0)  # what is logged from now on is new, however old it looks
 
     # ── parts of a look ──
 

@@ -152,7 +152,7 @@ def _until(
 ) -> int:
     while (code := ended()) is None:
         began = clock.monotonic()
-        look()
+        clock.work(look)
         wakeup.retry()
         clock.wait(wakeup.wait, TICK_EVERY)
         left = LEAST_BETWEEN - (clock.monotonic() - began)

@@ -108,6 +108,51 @@ def test_a_stopped_sentinel_comes_back_to_a_run_that_went_on(scene: Scene) -> No
     assert stop(sentinel) == 0
 
 
+STOPS_ITSELF = """
+import os, signal, sys
+from pathlib import Path
+from sentinel import engine
+from sentinel.cli import main
+
+settle, flag = engine.Engine._settle_named, Path(sys.argv.pop(1))
+
+def stopping(self, now):
+    if flag.exists():
+        flag.unlink()
+        os.kill(os.getpid(), signal.SIGSTOP)
+    settle(self, now)
+
+engine.Engine._settle_named = stopping
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.slow
+def test_a_standstill_in_the_middle_of_a_tick_gives_nobody_up(scene: Scene) -> None:
+    """Both are stopped for longer than the patience, the sentinel while it works; then both go on."""
+    scene.write_rules(ack="2s", more=ONLY_SAVE)
+    flag = scene.folder / "stop"
+    where = ("-c", str(scene.config), "--state", str(scene.state), str(scene.logdir))
+    sentinel = scene.start("-c", STOPS_ITSELF, str(flag), "run", *where, log="sentinel.log")
+    job = scene.start(*odd(scene, "refuses"), log="job.log")
+    until(lambda: scene.rows("SELECT 1 FROM runs WHERE last_step BETWEEN 3 AND 8"), "it is watched")
+    job.send_signal(signal.SIGSTOP)
+    asked = scene.start("-m", "sentinel", "command", "a", "checkpoint", *scene.where(), log="command.log")
+    until(lambda: states(scene, "checkpoint") == ["sent"], "it is asked")
+    flag.touch()
+    until(lambda: state_of(sentinel.pid) == "T", "it has stopped in the middle of a tick")
+    stopped = time.monotonic()
+    until(lambda: time.monotonic() - stopped > 6.5, "longer than what counts as a standstill")
+    job.send_signal(signal.SIGCONT)
+    sentinel.send_signal(signal.SIGCONT)
+    assert asked.wait(40) == 1
+    assert "not today" in scene.said("command.log"), "it was heard, not given up"
+    until(lambda: "the clock has jumped" in told(scene), "it says that it stood still")
+    assert "unanswered" not in states(scene, "checkpoint")
+    assert not any(row["what"].startswith("to do: rung again") for row in steps(scene))
+    assert stop(sentinel) == 0
+
+
 TWICE = """
 [ladders.twice]
 rungs = [
@@ -134,8 +179,12 @@ def no_force(scene: Scene) -> bool:
 
 
 def zombie(pid: int) -> bool:
+    return state_of(pid) == "Z"
+
+
+def state_of(pid: int) -> str:
     with open(f"/proc/{pid}/stat", encoding="ascii") as file:  # noqa: PTH123  not a file of ours
-        return file.read().rpartition(")")[2].split()[0] == "Z"
+        return file.read().rpartition(")")[2].split()[0]
 
 
 def told(scene: Scene) -> str:

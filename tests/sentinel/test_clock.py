@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from pathlib import Path
 
 import pytest
 
-from sentinel.clock import AwakeClock
+from sentinel.clock import STANDSTILL, AwakeClock, SystemClock
+from sentinel.guard import Guard
+from tests.e2e.scene import until
 from tests.fakes import FakeClock
 from tests.sentinel.event_files import T0
 from tests.sentinel.scene import Scene
@@ -92,3 +97,70 @@ def test_a_standstill_costs_no_patience() -> None:
     real.rest = lambda seconds: real.advance(seconds + HOUR)  # type: ignore[method-assign]  # asleep in it
     clock.rest(2.0)
     assert clock.monotonic() == before + 5.0
+
+
+@pytest.mark.parametrize("jump", [HOUR, -HOUR])
+def test_what_is_logged_after_a_step_is_acted_upon(tmp_path: Path, jump: float) -> None:
+    """Set back, the clock makes new points look older than the sentinel itself; they are no history."""
+    scene = Scene(tmp_path, FakeClock(T0), act=True)
+    (scene.logdir / "a").mkdir()
+    guard = Guard(scene.logdir / "a", wall=scene.clock.wall)
+    log_and_tick(scene, 5, 1)
+    scene.clock.step_wall(jump)
+    scene.tick(0.5)
+    for n in range(6, 10):
+        scene.clock.advance(3.0)
+        scene.log(curve([60], begin=n, start=scene.clock.now - 3.0 * n))
+        scene.engine.tick()
+    assert [row["verb"] for row in scene.journal.rows("SELECT verb FROM commands")] == ["checkpoint"]
+    guard.finish()
+
+
+def test_a_standstill_in_the_middle_of_work_costs_no_patience() -> None:
+    """What is neither work nor a wait on purpose is no time; real work is, and so are small gaps."""
+    real, busy = FakeClock(), [0.0]
+    clock = AwakeClock(real, lambda: busy[0])
+    before = clock.monotonic()
+
+    def task() -> None:
+        real.advance(2.0)
+        real.advance(HOUR)
+        assert clock.monotonic() < before + STANDSTILL, "noticed at the next look, in the middle of it"
+        real.advance(HOUR)
+
+    clock.work(task)
+    assert clock.monotonic() < before + STANDSTILL
+
+    def long_work() -> None:
+        real.advance(HOUR)
+        busy[0] += HOUR
+
+    noticed = clock.monotonic()
+    clock.work(long_work)
+    assert clock.monotonic() == noticed + HOUR
+    clock.work(lambda: real.advance(STANDSTILL - 1.0))
+    assert clock.monotonic() == noticed + HOUR + STANDSTILL - 1.0
+    real.advance(HOUR)
+    assert clock.monotonic() == noticed + 2 * HOUR + STANDSTILL - 1.0, "outside of work nothing is known"
+
+
+def test_a_process_that_is_stopped_in_the_middle_of_work_notices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A real SIGSTOP, in a child that stops itself while it works and tells what its clock made of it."""
+    monkeypatch.setattr("sentinel.clock.STANDSTILL", 0.2)
+    told, tell = os.pipe()
+    child = os.fork()
+    if not child:
+        clock = AwakeClock(SystemClock())
+        before = clock.monotonic()
+        clock.work(lambda: os.kill(os.getpid(), signal.SIGSTOP))
+        os.write(tell, b"%f" % (clock.monotonic() - before))
+        os._exit(0)
+    _, status = os.waitpid(child, os.WUNTRACED)
+    assert os.WIFSTOPPED(status)
+    began = time.monotonic()
+    until(lambda: time.monotonic() - began > 1.0, "a second in which nobody could act")
+    os.kill(child, signal.SIGCONT)
+    os.waitpid(child, 0)
+    assert float(os.read(told, 64)) < 0.5
+    os.close(told)
+    os.close(tell)
