@@ -155,12 +155,14 @@ class Session:
         if left:
             print(f"carla: {len(left)} actors that an earlier run has left are destroyed", file=sys.stderr)
             self._destroy(left)
+            self.world.wait_for_tick(self.timeout)  # or a TrafficManager asks for them, and aborts
 
     @staticmethod
     def _destroy(actors: Sequence[Any]) -> None:
         """Destroy sensors before what carries them."""
         for actor in sorted(actors, key=lambda actor: not actor.type_id.startswith("sensor.")):
-            if hasattr(actor, "is_listening") and actor.is_listening:
+            # Only the handle that it was made by listens; a stream left open at the end aborts the client.
+            if actor.type_id.startswith("sensor.") and actor.is_listening():
                 actor.stop()
             actor.destroy()
 
@@ -229,5 +231,5 @@ def short(name: str) -> str:
 def unknown(what: str, name: str, known: Sequence[str]) -> str:
     """Say that a name is not known, and which are."""
     near = difflib.get_close_matches(name, known, 1, 0.5)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    return f"the CARLA server has no {what} {name!r}{hint} It has: {', '.join(known)}"
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"the CARLA server has no {what} {name!r}; {hint}it has {', '.join(known)}"

@@ -35,11 +35,11 @@ VERSION = "0.9.16"
 DT = 0.1
 """s a step, the embedded world's."""
 
-WARM_UP, SETTLE = 20, 4
+WARM_UP, SETTLE = 10, 4
 """Ticks: at most so many until the camera's first image; so many from a teleport to a new episode."""
 
 IMAGE = 5.0
-"""s that an image may come after its tick."""
+"""s that an image may come after its tick, where the server may take as long for an answer."""
 
 EGO = "vehicle.tesla.model3"
 
@@ -252,7 +252,7 @@ class CarlaWorld:
     def _tick(self) -> None:
         self.session.tick()
         if self._has_camera:
-            self._image = grey(self.images.take(self.session.frame, IMAGE))
+            self._image = grey(self.images.take(self.session.frame, min(IMAGE, self.session.timeout)))
 
     def _motion(self) -> tuple[float, float, float, float]:
         """Return x, y (m), heading (rad) and speed along it (m/s) in the frame that was ticked."""
@@ -302,6 +302,7 @@ class CarlaWorld:
         for k in self._random.permutation(len(self._points)):
             ego = self.session.spawn(EGO if EGO in cars else cars[0], self._points[k])
             if ego is not None:
+                self._taken = int(k)
                 return ego
         raise SimulatorFaultError("every spawn point is taken; does somebody else drive there?")
 
@@ -332,14 +333,15 @@ class CarlaWorld:
         cars = [b for b in session.world.get_blueprint_library().filter("vehicle.*") if _is_car(b)]
         pilot, port = command.FutureActor, session.traffic_manager.get_port()
         batch = []
-        for k in self._random.permutation(len(self._points))[: count + 1]:
+        places = self._random.permutation(len(self._points))
+        for k in places[places != self._taken][:count]:
             blueprint = cars[int(self._random.integers(len(cars)))]
             blueprint.set_attribute("role_name", ROLE)
             spawned = command.SpawnActor(blueprint, self._points[k])
             batch.append(spawned.then(command.SetAutopilot(pilot, True, port)))  # noqa: FBT003  # the client's own signature
         # With `True` for "and tick" it may time out while sensors listen, and nobody knows what was done.
         answers = session.client.apply_batch_sync(batch, False)  # noqa: FBT003  # the client's own signature
-        ids = [answer.actor_id for answer in answers if not answer.has_error()][:count]
+        ids = [answer.actor_id for answer in answers if not answer.has_error()]
         session.tick()
         session.spawned += list(session.world.get_actors(ids))
         return ids
