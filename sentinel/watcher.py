@@ -9,6 +9,7 @@ as a new process would. New rules come into force the same way, with windows ref
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -166,10 +167,13 @@ class Watcher:
 
     def reload(self, plan: Plan) -> None:
         """Put another plan into force: windows are refilled, alerts and ladders go on by their names."""
+        rewired = plan.settings.service.notify != self.plan.settings.service.notify
+        if rewired:
+            self._outbox.close()  # what it has not delivered is in the journal, and goes out by the new one
+            self._write_down()
         self._drop()
         launcher = self.plan.settings.service.trainer.launcher
-        if plan.settings.service.notify != self.plan.settings.service.notify:
-            self._outbox.close()  # what it has not delivered is in the journal, and goes out by the new one
+        if rewired:
             self.plan = plan
             self._outbox = self._open_outbox()
         self.plan = plan
@@ -225,6 +229,13 @@ class Watcher:
             pulse=self._pulse,
         )
         return self._engine
+
+    def _write_down(self) -> None:
+        """Record what has been delivered: the next outbox knows nothing of it, and would tell it again."""
+        if self._journal is None or self.lost:
+            return
+        with suppress(StateError), self._journal.transaction():  # where that persists, taking up fails too
+            self._mail.record(self._clock.wall())
 
     def _drop(self) -> None:
         journal, self._journal, self._engine = self._journal, None, None
