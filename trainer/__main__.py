@@ -1,4 +1,4 @@
-"""`python -m trainer`: train, or verify a checkpoint. Exit codes are in `--help`."""
+"""`python -m trainer`: train, verify a checkpoint, or examine a CARLA server. Exit codes are in `--help`."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pathlib import Path
 # torch reads this as it is imported: OpenMP threads that spin while they wait take a core from others.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+from trainer import carla_doctor, envs
 from trainer import checkpoint as checkpoints
 from trainer import config as configuration
-from trainer import envs
 from trainer.checkpoint import CheckpointError
 from trainer.config import ConfigError
 from trainer.loop import Trainer
@@ -28,6 +28,8 @@ USAGE, STATE, NO_SIMULATOR = 2, 4, 75
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["doctor"]:
+        return carla_doctor.main(given[1:])
     if given[:1] == ["verify"]:
         return verify(given[1:])
     try:

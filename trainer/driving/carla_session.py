@@ -115,14 +115,28 @@ class Session:
             self.spawned.append(actor)
         return actor
 
+    def destroy(self, actor: Any) -> None:
+        """Destroy one actor of ours before the end."""
+        self.spawned.remove(actor)
+        self._destroy([actor])
+
+    def reload(self) -> None:
+        """Load the map anew: all actors are gone, the settings stay."""
+        self.spawned = []
+        self.client.set_timeout(LOAD)
+        with answered("loading the map anew"):
+            # With `True` the settings would go back to asynchronous under a TrafficManager that ticks.
+            self.world = self.client.reload_world(False)  # noqa: FBT003  # the client's own signature
+        self.client.set_timeout(self.timeout)
+
     def close(self) -> None:
         """Destroy what is ours, end the TrafficManager's and the world's synchronous mode: in this order.
 
         The tick between tells the TrafficManager that the cars are gone; else it asks for them, and aborts.
         """
+        self._destroy(self.spawned)
+        self.spawned = []
         with suppress(RuntimeError):  # a server that is gone keeps nothing that could be tidied up
-            self._destroy(self.spawned)
-            self.spawned = []
             if self.traffic_manager is not None:
                 self.tick()
                 self.traffic_manager.set_synchronous_mode(False)
@@ -162,9 +176,10 @@ class Session:
         """Destroy sensors before what carries them."""
         for actor in sorted(actors, key=lambda actor: not actor.type_id.startswith("sensor.")):
             # Only the handle that it was made by listens; a stream left open at the end aborts the client.
-            if actor.type_id.startswith("sensor.") and actor.is_listening():
-                actor.stop()
-            actor.destroy()
+            with suppress(RuntimeError):  # one that is gone already is what was wanted
+                if actor.type_id.startswith("sensor.") and actor.is_listening():
+                    actor.stop()
+                actor.destroy()
 
     def _weather(self, name: str) -> Any:
         presets = self.carla.WeatherParameters

@@ -186,7 +186,8 @@ class CarlaWorld:
             self.ego = self._spawn_ego()
             self._steer_scale = self._steering()
             self._listen(image_size)
-            self._traffic = self._spawn_traffic(cars) if cars > 0 else []
+            self.traffic = self._spawn_traffic(cars) if cars > 0 else []
+        """Ids of the other cars."""
         self._warm_up()
         self._route = Route(np.zeros((2, 3)))
         self._arc_length = self._speed = self._heading = 0.0
@@ -364,7 +365,7 @@ class CarlaWorld:
         """Return the waypoint of a spawn point that no other car is near; of the freest where all are."""
         others = [
             actor.get_transform().location
-            for actor in map(self.session.snapshot.find, self._traffic)
+            for actor in map(self.session.snapshot.find, self.traffic)
             if actor is not None
         ]
         places = [self._points[k].location for k in random.permutation(len(self._points))]
