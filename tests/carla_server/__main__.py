@@ -17,10 +17,11 @@ A protocol server of our own for the carla 0.9.16 client. It serves the embedded
 CARLA. What runs through it is tested with the real carla 0.9.16 client against our protocol server; not run
 against the Unreal server.
 
-Serves: synchronous and asynchronous mode, ticks, maps Road0 to Road2 (the driving scenarios) with
-load_world and reload_world, four vehicle blueprints, VehicleControl, transforms, target velocity, batches,
-the client's TrafficManager, sensor.camera.rgb (fov 90, 1.5 m high), sensor.other.collision,
-sensor.other.lane_invasion, weather (kept, not shown), physics control (max_steer_angle is true).
+Serves: synchronous and asynchronous mode, ticks, maps Road0 to Road2 (the driving scenarios) and Crossing (a
+junction, of which there is no picture) with load_world and reload_world, four vehicle blueprints,
+VehicleControl, transforms, target velocity, batches, the client's TrafficManager, sensor.camera.rgb (fov 90,
+1.5 m high), sensor.other.collision, sensor.other.lane_invasion, weather (kept, not shown), physics control
+(max_steer_angle is true).
 Not served: walkers, traffic lights, lidar, radar, IMU, GNSS, Ackermann control, impulses.
 """
 

@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from xml.sax.saxutils import quoteattr
 
-from trainer.driving.lanes import Lane, Segment
+from trainer.driving.lanes import Lane, Segment, wrap_angle
 
 SEGMENTS_A_ROAD = 4
 SPEED_LIMIT = 40.0
@@ -30,36 +30,69 @@ def opendrive(name: str, lane: Lane, width: float) -> str:
         half = len(segments) // 2
         roads = [segments[:half], segments[half:]]
     count = len(roads)
-    body = "".join(
-        _road(number, (number - 2) % count + 1, number % count + 1, road, width)
-        for number, road in enumerate(roads, start=1)
+    return document(
+        name,
+        [
+            road(
+                number,
+                segments,
+                left=0.5 * width,
+                lanes=[two_way(side, width) for side in (1, -1)],
+                before=f'elementType="road" elementId="{(number - 2) % count + 1}" contactPoint="end"',
+                after=f'elementType="road" elementId="{number % count + 1}" contactPoint="start"',
+            )
+            for number, segments in enumerate(roads, start=1)
+        ],
     )
+
+
+def document(name: str, elements: Sequence[str]) -> str:
+    """Return the whole text of a map of roads and junctions."""
     return (
         '<?xml version="1.0" encoding="UTF-8"?>\n<OpenDRIVE>\n'
         f'<header revMajor="1" revMinor="4" name={quoteattr(name)} version="1" date="" north="0" south="0"'
         ' east="0" west="0"><geoReference><![CDATA[+proj=tmerc +lat_0=0 +lon_0=0 +k=1 +x_0=0 +y_0=0'
         " +datum=WGS84 +units=m +no_defs]]></geoReference></header>\n"
-        f"{body}</OpenDRIVE>\n"
+        f"{''.join(elements)}</OpenDRIVE>\n"
     )
 
 
-def _road(number: int, before: int, after: int, segments: Sequence[Segment], width: float) -> str:
+def road(
+    number: int,
+    segments: Sequence[Segment],
+    *,
+    left: float,
+    lanes: Sequence[str],
+    before: str,
+    after: str,
+    junction: int = -1,
+) -> str:
+    """Return a road.
+
+    Args:
+        segments: in CARLA's coordinates. left: m from them to the reference line. lanes: those to the left,
+        numbered from 1, and those to the right, from -1, as `lane_text` makes them. before, after: attributes
+        of the links. junction: the number of the one that it is a part of.
+    """
     lines, start = [], 0.0
     for segment in segments:
-        line, length = _geometry(segment, start, 0.5 * width)
+        line, length = _geometry(segment, start, left)
         lines.append(line)
         start += length
+    sides = {"left": "".join(lane for lane in lanes if 'id="-' not in lane[:12])}
+    sides["right"] = "".join(lane for lane in lanes if 'id="-' in lane[:12])
+    text = {side: f"<{side}>{inside}</{side}>\n" if inside else "" for side, inside in sides.items()}
+    middle = _mark("broken" if sides["left"] else "none")
     return (
-        f'<road name="Road {number}" length="{start!r}" id="{number}" junction="-1">\n'
-        f'<link><predecessor elementType="road" elementId="{before}" contactPoint="end"/>'
-        f'<successor elementType="road" elementId="{after}" contactPoint="start"/></link>\n'
+        f'<road name="Road {number}" length="{start!r}" id="{number}" junction="{junction}">\n'
+        f"<link><predecessor {before}/><successor {after}/></link>\n"
         f'<type s="0" type="town"><speed max="{SPEED_LIMIT}" unit="km/h"/></type>\n'
         f"<planView>\n{''.join(lines)}</planView>\n"
         '<elevationProfile><elevation s="0" a="0" b="0" c="0" d="0"/></elevationProfile>\n'
         '<lateralProfile/>\n<lanes><laneOffset s="0" a="0" b="0" c="0" d="0"/>\n<laneSection s="0">\n'
-        f"<left>{_lane(1, width)}</left>\n"
-        f'<center><lane id="0" type="none" level="false"><link/>{_mark("broken")}</lane></center>\n'
-        f"<right>{_lane(-1, width)}</right>\n"
+        f"{text['left']}"
+        f'<center><lane id="0" type="none" level="false"><link/>{middle}</lane></center>\n'
+        f"{text['right']}"
         "</laneSection></lanes>\n<objects/>\n<signals/>\n</road>\n"
     )
 
@@ -70,19 +103,27 @@ def _geometry(segment: Segment, start: float, left: float) -> tuple[str, float]:
     length = segment.length * stretch
     x = segment.x + left * math.sin(segment.heading)
     y = segment.y - left * math.cos(segment.heading)
+    heading = -wrap_angle(segment.heading)
     shape = "<line/>" if segment.curvature == 0 else f'<arc curvature="{-segment.curvature / stretch!r}"/>'
     return (
-        f'<geometry s="{start!r}" x="{x!r}" y="{-y!r}" hdg="{-segment.heading!r}" length="{length!r}">'
+        f'<geometry s="{start!r}" x="{x!r}" y="{-y!r}" hdg="{heading!r}" length="{length!r}">'
         f"{shape}</geometry>\n",
         length,
     )
 
 
-def _lane(number: int, width: float) -> str:
+def two_way(number: int, width: float) -> str:
+    """Return a driving lane of a two-way road that goes on as the same lane, edged by a solid line."""
+    return lane_text(number, width, before=number, after=number, mark="solid")
+
+
+def lane_text(number: int, width: float, *, before: int | None, after: int | None, mark: str) -> str:
+    """Return a driving lane; `before` and `after` are the lanes it is linked to, in another road."""
+    links = f'<predecessor id="{before}"/>' if before is not None else ""
+    links += f'<successor id="{after}"/>' if after is not None else ""
     return (
-        f'<lane id="{number}" type="driving" level="false">'
-        f'<link><predecessor id="{number}"/><successor id="{number}"/></link>'
-        f'<width sOffset="0" a="{width!r}" b="0" c="0" d="0"/>{_mark("solid")}</lane>'
+        f'<lane id="{number}" type="driving" level="false"><link>{links}</link>'
+        f'<width sOffset="0" a="{width!r}" b="0" c="0" d="0"/>{_mark(mark)}</lane>'
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from tests.carla_server import wire
 from tests.carla_server.rpc import Refused
-from tests.carla_server.simulation import Actor, Map, Simulation
+from tests.carla_server.simulation import ROADS, Actor, Map, Simulation
 from tests.carla_server.wire import Pose, Wire
 from trainer.driving.camera import FIELD_OF_VIEW, MOUNT_FORWARD, MOUNT_HEIGHT, Camera, road_map
 from trainer.driving.kinematic_world import LANE_WIDTH
@@ -22,8 +22,10 @@ from trainer.driving.traffic import CAR_LENGTH, CAR_WIDTH
 class Cameras:
     """Renders for every camera of the world."""
 
-    def check(self, description: Wire, pose: Pose) -> None:
+    def check(self, road: Map, description: Wire, pose: Pose) -> None:
         """Raise Refused unless the embedded world's camera can stand in for this one."""
+        if road.lane is None:
+            raise Refused(f"there is no picture of map {road.name}; load one of {', '.join(ROADS)}")
         attributes = {name: value for name, _, value in description[2]}
         if float(attributes["fov"]) != FIELD_OF_VIEW:
             raise Refused(f"this server's cameras have a fov of {FIELD_OF_VIEW:g}, not {attributes['fov']}")
@@ -50,4 +52,5 @@ class Cameras:
 
 @lru_cache(maxsize=8)
 def _camera(road: Map, height: int, width: int) -> Camera:
+    assert road.lane is not None, "check() has refused it"
     return Camera(road_map(road.lane, LANE_WIDTH), height, width)

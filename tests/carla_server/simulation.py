@@ -14,7 +14,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from tests.carla_server import wire
+from tests.carla_server import crossing, wire
 from tests.carla_server.blueprints import BY_NAME, SPECTATOR
 from tests.carla_server.opendrive import SPEED_LIMIT, opendrive
 from tests.carla_server.rpc import Refused
@@ -52,15 +52,16 @@ CLEAR_NOON: Wire = [5.0, 0.0, 0.0, 10.0, -1.0, 45.0, 2.0, 0.75, 0.0, 0.1, 1.0, 0
 
 @dataclass(frozen=True)
 class Map:
-    """A scenario's road as a map of the simulator."""
+    """A map of the simulator; `lane` is that of a driving scenario, if it is the map of one."""
 
     name: str
-    lane: Lane
+    lane: Lane | None
     opendrive: str
     spawn_points: tuple[Pose, ...]
 
 
-MAPS = tuple(f"Road{number}" for number in range(len(SCENARIOS)))
+ROADS = tuple(f"Road{number}" for number in range(len(SCENARIOS)))
+MAPS = (*ROADS, crossing.NAME)
 
 
 @lru_cache(maxsize=len(MAPS))
@@ -73,7 +74,10 @@ def map_of(name: str) -> Map:
     short = name.rsplit("/", 1)[-1]
     if short not in MAPS:
         raise Refused(f"map '{name}' not found; this server has {', '.join(MAPS)}")
-    lane = lane_of(MAPS.index(short))
+    if short == crossing.NAME:
+        points = crossing.spawn_points(LANE_WIDTH, SPAWN_SPACING, SPAWN_HEIGHT)
+        return Map(short, None, crossing.crossing(LANE_WIDTH), points)
+    lane = lane_of(ROADS.index(short))
     return Map(short, lane, opendrive(short, lane, LANE_WIDTH), _spawn_points(lane))
 
 

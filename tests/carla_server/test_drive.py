@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.carla_server.process import CarlaServer, result_of
+from tests.carla_server.simulation import MAPS
 from tests.carla_server.vehicle import MAX_STEER
 from trainer.driving.kinematic_world import CarModel, KinematicWorld
 
@@ -129,7 +130,7 @@ def test_what_the_server_does_not_do_is_refused_in_words(carla_server: CarlaServ
     assert seen["occupied"] == "Spawn failed because of collision at spawn position"
     assert seen["tried"]
     assert "fov of 90, not 110" in seen["fov"]
-    assert "'Town99' not found; this server has Road0, Road1, Road2" in seen["map"]
-    assert seen["maps"] == [f"/Game/Carla/Maps/Road{number}" for number in range(3)]
+    assert "'Town99' not found; this server has Road0, Road1, Road2, Crossing" in seen["map"]
+    assert seen["maps"] == [f"/Game/Carla/Maps/{name}" for name in MAPS]
     assert len(seen["vehicles"]) == 4
     assert sorted(seen["actors"]) == ["spectator", "vehicle.tesla.model3"]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.carla_server.process import result_of, why_not
-from tests.carla_server.simulation import MAPS, map_of
+from tests.carla_server.simulation import ROADS, map_of
 from trainer.driving.kinematic_world import LANE_WIDTH
 from trainer.driving.traffic import ONCOMING_LATERAL
 
@@ -24,6 +24,7 @@ def survey(_port: int, name: str, side: str) -> dict[str, Any]:
 
     road = map_of(name)
     lane, (lateral, turn) = road.lane, SIDES[side]
+    assert lane is not None
     lanes = carla.Map(name, road.opendrive)
     along = np.arange(0.0, lane.length, 0.5)
     places, headings = lane.points(along, np.full(along.size, lateral)), lane.poses(along)[:, 2]
@@ -68,7 +69,7 @@ def survey(_port: int, name: str, side: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("side", SIDES)
-@pytest.mark.parametrize("name", MAPS)
+@pytest.mark.parametrize("name", ROADS)
 def test_carla_map_has_the_lanes_where_lanes_py_has_them(name: str, side: str) -> None:
     """Everywhere to within 2 cm across; along the lane the library's own look-up is off by up to 15 cm."""
     seen = result_of(survey, 0, name, side)
@@ -81,3 +82,43 @@ def test_carla_map_has_the_lanes_where_lanes_py_has_them(name: str, side: str) -
     assert seen["markings"] == ["Broken Solid"]
     assert seen["round"] < 2.5, "a lap by next() ends where it began"
     assert seen["grass"]
+
+
+def branches(_port: int) -> dict[str, Any]:
+    """From each arm of the crossing, list where its three ways lead."""
+    import carla
+
+    crossing = map_of("Crossing")
+    lanes = carla.Map("Crossing", crossing.opendrive)
+    led: dict[str, list[Any]] = {}
+    for x, y in ((13, -1.75), (1.75, 13), (-13, 1.75), (-1.75, -13)):
+        arm = lanes.get_waypoint(carla.Location(float(x), float(y), 0.0))
+        ways = arm.next(2.0)
+        inside = [way.is_junction for way in ways]
+        ends = []
+        for way in ways:
+            here = way
+            for _ in range(40):
+                if not here.is_junction:
+                    break
+                (here,) = here.next(1.0)
+            turned = math.remainder(here.transform.rotation.yaw - arm.transform.rotation.yaw, 360.0)
+            ends.append(round(turned))
+        led[f"{x},{y}"] = [inside, sorted(ends), arm.is_junction]
+    apart = [
+        lanes.get_waypoint(carla.Location(point.x, point.y, 0.0)).transform.location.distance(
+            carla.Location(point.x, point.y, 0.0)
+        )
+        for point in crossing.spawn_points
+    ]
+    return {"led": led, "apart": max(apart)}
+
+
+def test_a_lane_has_three_ways_through_the_crossing() -> None:
+    """From each arm to the left, straight on and to the right, each ending on a road again."""
+    seen = result_of(branches, 0)
+    for inside, ends, in_junction in seen["led"].values():
+        assert inside == [True] * 3
+        assert not in_junction
+        assert ends == pytest.approx([-90, 0, 90], abs=2)
+    assert seen["apart"] < 0.15, "every spawn point is in the middle of a lane"
