@@ -64,24 +64,25 @@ def lacking(names: Iterator[str] | list[str], where: str) -> list[str]:
 # -- tags ------------------------------------------------------------------------------------------
 
 
+FAMILIES = "debug|train|gradients|rewards|eval|time|simulator"
+
+
 def tag_patterns() -> list[str]:
     """Every tag that the trainer writes, as a regular expression: `{…}` of an f-string is a word."""
     found = set()
-    for name in ("trainer/metrics.py", "trainer/loop.py"):
+    for name in ("trainer/metrics.py", "trainer/loop.py", "trainer/simulator.py"):
         for node in ast.walk(ast.parse(text(name))):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 found.add(re.escape(node.value))
             elif isinstance(node, ast.JoinedStr):
                 constants = [p.value if isinstance(p, ast.Constant) else None for p in node.values]
                 found.add("".join(re.escape(c) if isinstance(c, str) else r"\w+" for c in constants))
-    return sorted(p for p in found if re.fullmatch(r"(debug|train|gradients|rewards|eval|time)/[\w\\+]+", p))
+    return sorted(p for p in found if re.fullmatch(rf"({FAMILIES})/[\w\\+]+", p))
 
 
 def test_every_tag_has_a_row_and_every_row_a_tag() -> None:
     """A curve nobody explains is looked at by nobody; a row of a tag that is gone sends people searching."""
-    rows = re.findall(
-        r"^\| `((?:debug|train|gradients|rewards|eval|time)/\w+)` \|", text("docs/metrics.md"), re.MULTILINE
-    )
+    rows = re.findall(rf"^\| `((?:{FAMILIES})/\w+)` \|", text("docs/metrics.md"), re.MULTILINE)
     patterns = tag_patterns()
     assert len(patterns) > 20, "the tags are found in the source"
     missing = [p for p in patterns if not any(re.fullmatch(p, row) for row in rows)]

@@ -410,7 +410,7 @@ def test_the_incident_gets_what_is_true_of_it(corpus: Path, tmp_path: Path) -> N
 @pytest.mark.slow
 def test_no_run_of_the_corpus_breaks_it(corpus: Path) -> None:
     """197 files of eight projects, by the rules of every pack."""
-    packs = ["generic", "td3", "sac", "ppo", "dqn", "supervised", "llm", "rlhf", "gan"]
+    packs = ["generic", "td3", "sac", "ppo", "dqn", "supervised", "llm", "rlhf", "gan", "carla"]
     found = list(lint_runs([corpus], load(None, packs), LATER * 2))
     assert len(found) == 197
     assert "failed" not in {lint.code for run in found for lint in run.lints}
