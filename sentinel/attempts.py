@@ -6,6 +6,7 @@ again from the event files, which are the only copy of the points.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -114,7 +115,8 @@ class Attempts:
             since: number of the attempt's first sample, where it was seen only later that it is one.
         """
         watch = self._judge.watch
-        steps = self._judge.flush()
+        # A sentinel that was there has judged the silence before it; whoever reads of it later must too.
+        steps = self._judge.silence(math.nextafter(wall, 0.0)) + self._judge.flush()
         if not self._any:
             return steps  # the first start: there is nothing to leave behind
         last_kept = first_void_step - 1

@@ -218,9 +218,16 @@ def _web_address(value: SecretStr) -> SecretStr:
     return value
 
 
+def _not_too_often(seconds: float) -> float:
+    if seconds < 60.0:
+        raise ValueError('people are told each time; write "1m" at the least, "1d" is usual')
+    return seconds
+
+
 class SentinelTable(_Table):
     """[sentinel]: whom it tells that it lives. The address is a secret: who knows it can feign our life."""
 
+    watchdog_every: Annotated[Seconds, AfterValidator(_not_too_often)] | None = None
     ping_url: Annotated[SecretStr, AfterValidator(_web_address)] | None = None
     ping_url_env: VariableName | None = None
 

@@ -26,6 +26,7 @@ from sentinel.mail import Mail
 from sentinel.process import Process, myself
 from sentinel.story import notice
 from sentinel.supervise import Processes
+from sentinel.watchdog_alert import WatchdogAlert
 
 SCAN_EVERY = 1.0
 """Seconds between two walks through the log directory at the least; where changes are announced and none was,
@@ -66,6 +67,7 @@ class Engine:
         self._mail = mail
         self._clock = clock
         self.job = Job(journal, mail, state, settings, processes or Processes(), clock, act=act)
+        self._watchdog = WatchdogAlert(journal, settings.service.sentinel.watchdog_every)
         self._named = Named(named or {})
         self._tools = Tools(
             settings, journal, mail, clock, act, gates, self.job, Holders(clock), self._named, reach
@@ -115,6 +117,9 @@ class Engine:
                 self._take(name, request, now)
                 answered.append(name)
             self._mail.record(now)
+            if self._watchdog.due(now) and self.sees:
+                standings = [run.standing for run in self._runs.values()]
+                self._mail.post(self._watchdog.take(standings, now), now, everywhere=True)
             beat_due = monotonic - self._beaten >= BEAT_EVERY
             if beat_due:
                 self._journal.put("meta", name="last_tick", value=repr(now))

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from rules.alert import AlertState
 from rules.gate import Ending
 from rules.series import Sample
 from rules.watch import Judged
@@ -40,6 +41,7 @@ from sentinel.run_rows import RunRows
 from sentinel.story import ADVICE, notice, outcome, tell
 from sentinel.tail import Chunk, Hurt, RunTail
 from sentinel.trainer_link import TrainerLink
+from sentinel.watchdog_alert import RunStanding
 
 Phase: TypeAlias = Literal["live", "finished", "past", "gone"]
 
@@ -228,10 +230,18 @@ class LiveRun:
         done about it, since nobody was silent.
         """
         self._skipped = 0.0
-        if chunk.samples and self._judge.watch.judged.due is not None:
+        ended = chunk.start.wall_time if chunk.start is not None else chunk.samples[0][2]
+        if self._judge.watch.judged.due is not None:
             self._judge.act = False
-            self._record(self._judge.silence(math.nextafter(chunk.samples[0][2], 0.0)), now)
+            self._record(self._judge.silence(math.nextafter(ended, 0.0)), now)
             self._judge.act = True
+
+    @property
+    def standing(self) -> RunStanding:
+        """How it stands, for those who are told at an interval that all is watched."""
+        rest = (AlertState.INACTIVE, AlertState.RESOLVED)
+        alerts = {k: a.state for k, a in self._judge.watch.alerts.items() if a.state not in rest}
+        return RunStanding(self.name, self.phase, self.is_blind, alerts, self._last_wall)
 
     @property
     def process(self) -> Process | None:
@@ -368,6 +378,10 @@ class LiveRun:
         )
 
     def _record_damage(self, hurt: Sequence[Hurt], now: float) -> None:
+        """Write down what cannot be read, each stretch once, and tell it: of one look one message, because a
+        second one of the same moment would go by the same key.
+        """
+        told = []
         for stretch in hurt:
             seen = f"{stretch.path}/{stretch.offset}/{stretch.length}/{stretch.reason}"
             if seen in self._blind:
@@ -375,13 +389,10 @@ class LiveRun:
             self._blind.add(seen)
             self._rows.add_damage(stretch, now)
             what = f"{stretch.length} bytes at byte {stretch.offset}" if stretch.length else "all of it"
-            self._say(
-                "blind",
-                "warning",
-                "part of the metrics cannot be read",
-                f"{stretch.path}: {what}: {stretch.reason}. What was logged there was not judged.",
-                now,
-            )
+            told.append(f"{stretch.path}: {what}: {stretch.reason}. What was logged there was not judged.")
+        if told:
+            title = "part of the metrics cannot be read"
+            self._say("blind", "warning", title, "\n".join(told), now)
 
     # ── rows ──
 

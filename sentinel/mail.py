@@ -39,13 +39,17 @@ class Mail:
             )
         ]
 
-    def post(self, message: Message, now: float) -> None:
+    def post(self, message: Message, now: float, *, everywhere: bool = False) -> None:
         """Queue a message on its channels; only inside a transaction. A key that was queued before is not
         queued again.
+
+        Args:
+            message: what to tell. now: wall time.
+            everywhere: on every channel that tells anything at all, however mild the message is.
         """
         if message.run == ".":
             message = replace(message, run=self._root)
-        for channel in self._route(message):
+        for channel in self._route(replace(message, severity="fatal") if everywhere else message):
             row_id = self._journal.add(
                 "messages",
                 key=message.key,
