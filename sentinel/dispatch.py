@@ -84,7 +84,11 @@ class Settled:
 
 
 class Dispatch:
-    """Carries the commands of one run to its trainer."""
+    """Carries the commands of one run to its trainer.
+
+    Attributes:
+        skew: seconds by which the trainer's clock is ahead of ours; letters are dated by it.
+    """
 
     def __init__(
         self,
@@ -117,7 +121,7 @@ class Dispatch:
         self._registration: Registration | None = None
         self._unsent: dict[int, str] = {}  # commands whose signal did not leave, and why
         self._unwritten: dict[int, str] = {}  # commands whose letter the disk does not take, and why
-        self._skew = 0.0  # seconds by which the trainer's clock is ahead of ours
+        self.skew = 0.0
         self._late: list[int] = []  # commands whose letter was written after all
         self._before: dict[int, set[tuple[str, float]]] = {}  # checkpoints that were there when one was asked
         self._pending: dict[int, Pending] = {}
@@ -166,7 +170,7 @@ class Dispatch:
         by_signal = self._registration.by_signal(verb) if self._registration is not None else None
         if by_signal is not None and verb == "checkpoint":
             self._before[number] = {(c.name, c.wall_time) for c in self._checkpoints()}
-        skew = self._skew if by_signal is None else 0.0
+        skew = self.skew if by_signal is None else 0.0
         letter = Letter(
             id=number,
             verb=verb,  # type: ignore[arg-type]  # rules and the command line admit only the three verbs
@@ -266,10 +270,10 @@ class Dispatch:
         """
         number, wall = pending.letter.id, receipt.wall_time
         ahead = (wall if wall is not None else now) - now
-        self._skew = ahead if abs(ahead) > SAME_CLOCK else 0.0
+        self.skew = ahead if abs(ahead) > SAME_CLOCK else 0.0
         fresh = self._journal.next_command_id(self._run, highest_id(self._control))
         clock = "a clock was set meanwhile"
-        if self._skew:
+        if self.skew:
             clock = f"its clock is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} this machine's"
         said = f"{receipt.reason}; {clock}; asked anew as command {fresh}"
         self._record(
@@ -277,13 +281,13 @@ class Dispatch:
         )
         row = self._row(number)
         self._journal.change("UPDATE commands SET request = NULL WHERE run = ? AND id = ?", self._run, number)
-        issued = now + self._skew
+        issued = now + self.skew
         letter = replace(
             pending.letter,
             id=fresh,
             issued_at=issued,
             expires_at=issued + self._patience.lifetime,
-            skew=self._skew,
+            skew=self.skew,
             again=pending.letter.again + 1,
         )
         again = {**row, "id": fresh, "letter": letter.to_json(), "state": State.INTENDED.value, "step": None}

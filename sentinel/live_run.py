@@ -27,6 +27,7 @@ from sentinel.clusters.reach import NOT_YET, Reach
 from sentinel.clusters.requeue import Requeue
 from sentinel.config import Settings
 from sentinel.dispatch import Dispatch, Settled
+from sentinel.far_clock import AGREES, FarClock
 from sentinel.gate_watch import GatePlan, LiveGates
 from sentinel.gates import GatedJudge
 from sentinel.holders import Holders
@@ -98,6 +99,8 @@ class LiveRun:
         run, judged, rewinds = rows.run(), rows.fact("judged"), rows.rewinds()
         self._new = bool(judged.get("new", run is None))
         self._skipped = float(judged.get("skipped", 0.0))
+        self._far, self._ahead = FarClock(), 0.0
+        self._who: Process | None = None
         self._history_ends = now - (FRESH_SECONDS if self._new else PAST_SECONDS)
         self.phase: Phase = run["phase"] if run else "live"
         self._first_seen = run["first_seen"] if run else now
@@ -151,6 +154,7 @@ class LiveRun:
             self.phase = "live"
         self._find_trainer(files, now)
         self._meet_trainer(now)
+        self._hear_clock(now, monotonic)
         self._follow_commands(now)
         chunks, hurt = self._tail.read(files)
         self._record_damage(hurt, now)
@@ -176,7 +180,9 @@ class LiveRun:
             self._record(self._judge.flush(), now)
             self._judge.act = True
             self._marked = float("-inf")
-        if not self._tail.behind:  # what lies between may hold points: it is no silence yet, and no present
+        # What lies between may hold points: it is no silence yet, and no present; nor is there one by a clock
+        # that is not known yet.
+        if not self._tail.behind and not self._awaits_clock(monotonic):
             self._let_time_pass(now)
             self._new = False
             self._ask_gates(now)
@@ -200,7 +206,7 @@ class LiveRun:
         if self.gates is not None or monotonic - (self._last_growth or 0.0) < RECENT_SECONDS:
             return 0.0
         due = self._judge.watch.judged.due
-        rest = MARKS_EVERY if due is None else min(max(due - now + self._skipped, 0.0), MARKS_EVERY)
+        rest = MARKS_EVERY if due is None else min(max(due - self._their_time(now), 0.0), MARKS_EVERY)
         registration = self.trainer.registration
         watched = registration.process is not None or registration.known or registration.sight is not None
         return min(rest, DEAD_EVERY) if watched and not registration.finished else rest
@@ -220,10 +226,41 @@ class LiveRun:
 
     def skip_time(self, seconds: float) -> None:
         """Let a jump of the wall clock be no silence: until the run's next point, time goes on without it."""
+        if self._far.known:
+            return  # their clock was not set: by that, no time was jumped over
         self._skipped += seconds
         self._history_ends += min(seconds, 0.0)  # what is logged from now on is new, however old it looks
 
     # ── parts of a look ──
+
+    def _their_time(self, now: float) -> float:
+        """Return the present by the clock that dates the run's points, without what was jumped over."""
+        return now - self._skipped + self._ahead
+
+    def _hear_clock(self, now: float, monotonic: float) -> None:
+        """Learn how far the clock of a trainer on another host is from ours; say so where that matters."""
+        registration = self.trainer.registration
+        if registration.far != self._who:
+            self._who = registration.far
+            self._far.forget()
+        if self._who is not None:
+            self._far.hear(registration.heartbeat_wall(), monotonic)
+        before = self._ahead
+        if self._far.known or self._who is None:
+            self._ahead = self._far.ahead(now, monotonic)
+        if abs(self._ahead - before) <= AGREES:
+            return
+        self._history_ends += self._ahead - before
+        self.trainer.date_letters(self._ahead)
+        how = f"{abs(self._ahead):.0f} s {'ahead of' if self._ahead > 0 else 'behind'} this machine's"
+        text = (
+            f"Its clock is {how if self._ahead else 'in step with ours again'}. The run is judged by its own."
+        )
+        advice = "Keep the clocks of both hosts in step (NTP, chrony)." if self._ahead else ""
+        self._say("far-clock", "info", "the trainer's clock is another", text, now, advice)
+
+    def _awaits_clock(self, monotonic: float) -> bool:
+        return self._far.awaited(monotonic) and not self.trainer.registration.finished
 
     def _end_the_jump(self, chunk: Chunk, now: float) -> None:
         """Judge a silence that lies between two points because of the clock, as a replay does; but nothing is
@@ -272,7 +309,7 @@ class LiveRun:
 
     def _meet_trainer(self, now: float) -> None:
         registration, before = self.trainer.registration, self.trainer.registration.workload
-        fresh = self.trainer.meet(self._attempts, now)
+        fresh = self.trainer.meet(self._attempts, now + self._ahead)
         self._tell_of_cluster(now)
         if not fresh:
             return
@@ -339,7 +376,7 @@ class LiveRun:
             self.phase = "past"
         if self.phase != "live":
             return
-        now -= self._skipped
+        now = self._their_time(now)
         found = self._probes.measure(self.trainer.registration, now, self._judge.watch.run_step)
         if found:
             self._rows.add_probes(found)
@@ -370,7 +407,7 @@ class LiveRun:
         return min(max(silent, 0.0), QUIET_SECONDS)  # the trainer's clock may be another
 
     def _is_past(self, now: float) -> bool:
-        silent = self._last_wall is None or now - self._last_wall > PAST_SECONDS
+        silent = self._last_wall is None or now + self._ahead - self._last_wall > PAST_SECONDS
         return (
             silent
             and not self.trainer.registration.alive

@@ -20,9 +20,10 @@ from sentinel.checkpoints import Catalogue, Checkpoint
 from sentinel.clock import Clock
 from sentinel.clusters import Sight, Standing, Workload
 from sentinel.clusters.reach import Reach
+from sentinel.control import read_json
 from sentinel.foreign import ForeignCatalogue, Patterns, joined
 from sentinel.policy import Declared
-from sentinel.process import Liveness, Process, from_record, liveness
+from sentinel.process import Liveness, Process, boot_id, from_record, liveness
 
 _LARGEST = 1 << 20
 """Bytes; no honest registration is longer."""
@@ -281,11 +282,19 @@ class Registration:
 
     def heartbeat_step(self) -> int | None:
         """Return the step of the trainer's last heartbeat."""
-        try:
-            step = json.loads((self.control / "heartbeat.json").read_bytes())["step"]
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
+        step = (read_json(self.control / "heartbeat.json") or {}).get("step")
         return step if isinstance(step, int) else None
+
+    @property
+    def far(self) -> Process | None:
+        """The trainer with a guard where it belongs to another boot, and so has another clock; else None."""
+        process = self.process if self.record is not None else None
+        return None if process is None or process.boot_id == boot_id() else process
+
+    def heartbeat_wall(self) -> float | None:
+        """Return when the trainer wrote its last heartbeat, by its own clock."""
+        wall = (read_json(self.control / "heartbeat.json") or {}).get("wall_time")
+        return float(wall) if isinstance(wall, (int, float)) else None
 
     def leave_heartbeat(self, record: dict[str, Any]) -> None:
         """Write the sentinel's own heartbeat beside the trainer's; where there is no guard there is nothing

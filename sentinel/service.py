@@ -20,6 +20,7 @@ from sentinel.gate_watch import final_code
 from sentinel.interrupts import held
 from sentinel.lifesigns import LifeSigns
 from sentinel.lock import StateLock
+from sentinel.machine import file_systems
 from sentinel.reload import read_again
 from sentinel.state import state_folder
 from sentinel.stopping import Stop
@@ -227,6 +228,8 @@ def _slack(table: SlackTable) -> Notifier:
 def _greeting(plan: Plan, logdir: Path, folder: Path, *, reason: str | None) -> str:
     rules = sum(rule.enabled for rule in plan.settings.rules.rules)
     doing = "commands are sent" if plan.act else "nothing is sent to any trainer; --act arms it"
-    poll = f"\nsentinel: {reason}" if reason else ""
+    remarks = [reason] if reason else []
+    remarks += [finding.text for finding in file_systems(logdir, folder)]
+    poll = "".join(f"\nsentinel: {remark}" for remark in remarks)
     mode = "act" if plan.act else "observe"
     return f"sentinel: watching {logdir} with {rules} rules, mode {mode} ({doing}); state {folder}{poll}"

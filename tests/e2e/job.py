@@ -154,6 +154,9 @@ def main() -> None:
     parser.add_argument("--pace", type=float, default=0.02)
     parser.add_argument("--every", type=int, default=10)
     parser.add_argument("--guard-haste", type=float, default=1.0, help="how fast the guard's own clock runs")
+    parser.add_argument(
+        "--clock-ahead", type=float, default=0.0, help="by how much the host's clock is ahead"
+    )
     parser.add_argument("--hold", action="store_true", help="at the end, wait for the file RUN_DIR/go")
     options = parser.parse_args()
     job = Job(
@@ -161,6 +164,7 @@ def main() -> None:
         options.diverge_at,
         options.every,
         lambda folder: EventFileWriter(str(folder)),
+        wall=lambda: time.time() + options.clock_ahead,
         clock=lambda: time.monotonic() * options.guard_haste,
     )
     print(f"job {os.getpid()} trains", flush=True)
