@@ -59,6 +59,7 @@ def test_a_training_outlives_its_server_and_learns_nothing_from_the_fault(
     assert (np.abs(np.diff(rows["vector"][:, 0]))[rows["drawable"][:-1]] < 0.1).all(), "speed has no leaps"
 
 
+@pytest.mark.slow
 def test_a_server_that_never_comes_ends_the_run_with_its_own_code(
     scene: Scene, carla_server: CarlaServer
 ) -> None:

@@ -64,6 +64,15 @@ def test_a_flag_beats_the_preset_and_other_environments_get_the_papers_values() 
     assert config.build({"env": "Pendulum-v1"}).discount == 0.99
 
 
+def test_a_carla_run_has_the_scenarios_cars_unless_told_otherwise() -> None:
+    """20, 50 or 100; hyphens and underscores are the same flag, and the task is the driving one."""
+    assert [config.build({"env": "carla", "scenario": k}).npcs for k in (0, 1, 2)] == [20, 50, 100]
+    asked = config.from_arguments(["--env", "carla", "--npcs", "7", "--carla-port", "2345"]).config
+    assert (asked.npcs, asked.carla_port, asked.preset) == (7, 2345, "healthy")
+    assert config.from_arguments(["--carla_port", "2345"]).config.carla_port == 2345
+    assert config.build({"env": "carla", "observation": "image"}).encoder == "cnn"
+
+
 def test_a_shared_encoder_declares_only_the_answer_it_has() -> None:
     """With one encoder q_features = "actor" would be a switch without effect, so it is not offered."""
     declared = {p.name: p for p in config.declaration(Hyperparameters(), shared=True)}
@@ -82,6 +91,8 @@ def test_a_shared_encoder_declares_only_the_answer_it_has() -> None:
         (["--env", "NoSuch-v0"], "NoSuch"),
         (["--env", "CartPole-v1"], "vector of numbers"),
         (["--scenario", "9"], "scenario"),
+        (["--env", "carla", "--scenario", "3"], "--scenario must be 0 to 2"),
+        (["--carla-port", "70000"], "--carla_port must be 1 to 65535"),
     ],
 )
 def test_what_does_not_fit_exits_with_2_and_says_which_flag(

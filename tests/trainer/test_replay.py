@@ -66,6 +66,11 @@ class World:
         if terminated or truncated:
             self._begin()
 
+    def fail(self) -> None:
+        """The simulator fails under a step: what was seen last gets no answer."""
+        self.replay.abandon()
+        self._begin()
+
 
 def ring(capacity: int, size: int = 0, seed: int = 0) -> Replay:
     return Replay(
@@ -78,12 +83,17 @@ def ring(capacity: int, size: int = 0, seed: int = 0) -> Replay:
     )
 
 
-STEPS = st.lists(st.sampled_from(["on", "on", "on", "terminated", "truncated"]), min_size=1, max_size=120)
+STEPS = st.lists(
+    st.sampled_from(["on", "on", "on", "terminated", "truncated", "fault"]), min_size=1, max_size=120
+)
 
 
 def play(world: World, steps: list[str]) -> None:
-    for step in steps:
-        world.step(terminated=step == "terminated", truncated=step == "truncated")
+    for step in [*steps, "on"]:  # a ring of nothing but faults has nothing to draw
+        if step == "fault":
+            world.fail()
+        else:
+            world.step(terminated=step == "terminated", truncated=step == "truncated")
 
 
 @settings(deadline=None, max_examples=60)
