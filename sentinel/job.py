@@ -297,6 +297,7 @@ class Job:
         assert life.process is not None, "a life that runs has a process"
         self._processes.current, self._processes.mark = life.process, self._mark(life)
         if self._processes.lives(life.process):
+            self._processes.adopt(life.process)
             self._end_seen = False
             hung = self._clock.monotonic() - self._sign
             policy = self._settings.restart

@@ -23,6 +23,7 @@ from typing import Self
 
 from sentinel import launch
 from sentinel.errors import ConfigError
+from sentinel.exit_codes import Held
 from sentinel.interrupts import Interrupts, held
 from sentinel.members import MARK, members
 from sentinel.process import Process, liveness, send
@@ -36,7 +37,8 @@ class Processes:
 
     Attributes:
         current: the job's main process; None while there is none. mark: what its whole family carries.
-        exits: exit codes of children that have ended, by pid. started: pids by the number of the life.
+        exits: exit codes of those that have ended, by pid, where they are known.
+        started: pids by the number of the life.
         asked_to_stop: the signal by which a person or a scheduler asked the job to end.
     """
 
@@ -47,6 +49,7 @@ class Processes:
         self.started: dict[int, int] = {}
         self.asked_to_stop: signal.Signals | None = None
         self._children: dict[int, subprocess.Popen[bytes]] = {}
+        self._adopted = Held()
 
     def start(self, command: Sequence[str], *, claim: Path, mark: str, folder: Path) -> int:
         """Start a command behind its claim (see `sentinel.launch`), and return its pid.
@@ -60,8 +63,15 @@ class Processes:
         self._children[child.pid] = child
         return child.pid
 
+    def adopt(self, process: Process) -> None:
+        """Learn how a process ends that an earlier sentinel started; nothing for a child of ours."""
+        if process.pid not in self._children:
+            self._adopted.hold(process)
+
     def reap(self) -> None:
-        """Take note of children that have ended. Never waits."""
+        """Take note of those that have ended. Never waits."""
+        for pid, told in self._adopted.ended().items():
+            self.exits[pid] = exit_code(os.waitstatus_to_exitcode(told))
         for pid, child in list(self._children.items()):
             status = child.poll()
             if status is not None:

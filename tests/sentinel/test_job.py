@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from sentinel import exit_codes
 from sentinel.clock import SystemClock
 from sentinel.config import load
 from sentinel.engine import Engine
@@ -24,6 +25,7 @@ from sentinel.state import JOURNAL
 from sentinel.supervise import Processes
 from tests.sentinel.event_files import scalar
 from tests.sentinel.scene import Post
+from tests.sentinel.test_exit_codes import needs_kernel
 
 RULES = """
 version = 1
@@ -300,8 +302,10 @@ def test_in_mode_observe_nothing_is_ended(tmp_path: Path) -> None:
     stage.end()
 
 
-def test_the_next_sentinel_knows_whose_job_it_is(stage: Stage) -> None:
+def test_the_next_sentinel_knows_whose_job_it_is(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same command is taken up, another is refused, and an end that nobody saw is no failure."""
+    monkeypatch.setattr(exit_codes, "status_of", lambda _descriptor: None)  # as before Linux 6.15
+    monkeypatch.setattr(exit_codes, "_in_proc", lambda _pid: None)
     stage.start("exec sleep 100")
     stage.until(lambda: stage.job.trains("a"), log=True)
     (pid,) = stage.family_of()
@@ -318,3 +322,19 @@ def test_the_next_sentinel_knows_whose_job_it_is(stage: Stage) -> None:
     stage.until(lambda: stage.job.code is not None)
     assert stage.job.code == 3
     assert any("the job ended unseen" in text for text in stage.told)
+
+
+@needs_kernel
+def test_an_adopted_job_that_fails_is_started_again(stage: Stage) -> None:
+    """Its parent was another sentinel; how it ended is known all the same."""
+    stage.start("exec sleep 100")
+    stage.until(lambda: stage.job.trains("a"), log=True)
+    (pid,) = stage.family_of()
+    stage.journal.close()
+    stage.begin()
+    stage.engine.tick()  # it is found alive, and held
+    os.kill(pid, signal.SIGKILL)
+    while stage.families[0]._children:  # as init would; the sentinel that started it is gone
+        stage.families[0].reap()
+    stage.until(lambda: len(stage.begun) == 2)
+    assert stage.job.lives[0].code == 128 + signal.SIGKILL
