@@ -38,6 +38,7 @@ from rules.source import Document, Problem, RuleErrors, nearest, parse
 from sentinel.actuator import Patience
 from sentinel.clock import Clock
 from sentinel.clusters import Workload
+from sentinel.clusters.kubernetes import POD
 from sentinel.clusters.reach import Reach
 from sentinel.clusters.slurm import JOB_ID
 from sentinel.errors import ConfigError
@@ -142,7 +143,7 @@ SignalName = Annotated[
 ]
 
 
-Launcher: TypeAlias = Literal["slurm"]
+Launcher: TypeAlias = Literal["slurm", "kubernetes"]
 
 
 def _job_name(value: object) -> object:
@@ -152,7 +153,7 @@ def _job_name(value: object) -> object:
 JobName = Annotated[
     str,
     BeforeValidator(_job_name),
-    WithJsonSchema({"type": ["string", "integer"], "examples": ["4711", "4711_3"]}),
+    WithJsonSchema({"type": ["string", "integer"], "examples": ["4711", "4711_3", "training/td3-x7k2p"]}),
 ]
 
 
@@ -192,13 +193,17 @@ class TrainerTable(_Table):
     @model_validator(mode="after")
     def _named(self) -> TrainerTable:
         if self.jobs and self.launcher is None:
-            raise ValueError('jobs are named, and no launcher that knows them; write launcher = "slurm"')
+            raise ValueError(
+                'jobs are named, and no launcher that knows them; write launcher = "slurm" or "kubernetes"'
+            )
         for run, job in self.jobs.items():
             if self.launcher == "slurm" and not JOB_ID.fullmatch(job):
                 raise ValueError(
                     f'jobs: {run} = {job!r} is no number of a Slurm job; write "4711", or "4711_3" for '
                     "task 3 of an array"
                 )
+            if self.launcher == "kubernetes" and not POD.fullmatch(job):
+                raise ValueError(f'jobs: {run} = {job!r} is no pod; write "NAMESPACE/POD"')
         return self
 
 

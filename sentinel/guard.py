@@ -187,6 +187,7 @@ class Guard:
         self._step, self._phase, self._beaten = 0, "start", True
         self._pid, self._uid = os.getpid(), os.geteuid()
         self._identity = {"pid": self._pid, "start_time": _start_time(self._pid)[0], "boot_id": _boot_id()}
+        self._identity["pid_namespace"] = _pid_namespace()
         self._started_at = wall()
         self._finished_at: float | None = None
         self._outcome: str | None = None
@@ -535,8 +536,10 @@ class Guard:
         if self._sentinel is None or self._sentinel_lost:
             return
         silent, patience = self._looked - self._sentinel_since, float(self._sentinel.get("patience") or 60.0)
-        gone = self._sentinel.get("boot_id") == self._identity["boot_id"] and not _alive(self._sentinel)
-        # We cannot see a process in another container, hence the third of its patience.
+        near = self._sentinel.get("pid_namespace") in (None, self._identity["pid_namespace"])
+        near = near and self._sentinel.get("boot_id") == self._identity["boot_id"]
+        gone = near and not _alive(self._sentinel)
+        # An older sentinel does not name its container, in which we see nobody: a third of its patience.
         if silent > patience or (gone and silent > patience / 3):
             self._sentinel_lost = True
             why = "its process is gone" if gone else f"it has been silent for {silent:.0f} s"
@@ -575,7 +578,17 @@ class Guard:
 
 def _workload(environ: Mapping[str, str]) -> dict[str, Any] | None:
     """The cluster's job that this process is a part of, as the cluster's own variables tell; else None."""
-    return _slurm_job(environ)
+    return _slurm_job(environ) or _pod(environ)
+
+
+def _pod(environ: Mapping[str, str]) -> dict[str, Any] | None:
+    """The Kubernetes pod of this process, where its manifest tells it name, namespace and uid."""
+    name, namespace, uid = (environ.get(key) for key in ("POD_NAME", "POD_NAMESPACE", "POD_UID"))
+    if "KUBERNETES_SERVICE_HOST" not in environ or not (name and namespace and uid):
+        return None
+    named = {"pod_uid": uid, "job": environ.get("JOB_NAME"), "job_uid": environ.get("JOB_UID")}
+    facts = {key: value for key, value in named.items() if value}
+    return {"kind": "kubernetes", "id": f"{namespace}/{name}", "facts": facts}
 
 
 def _slurm_job(environ: Mapping[str, str]) -> dict[str, Any] | None:
@@ -637,6 +650,14 @@ def _write(
 def _boot_id() -> str:
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_bytes().strip().decode()
+    except OSError:
+        return ""
+
+
+def _pid_namespace() -> str:
+    """In which pids count for this process; a sentinel in another container must not look for ours."""
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
     except OSError:
         return ""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,7 @@ class Process:
         boot_id: /proc/sys/kernel/random/boot_id of the boot it runs in.
         host: node name.
         uid: its effective user.
+        pid_namespace: in which its pid counts, as /proc/self/ns/pid names it; empty where nobody has said.
     """
 
     pid: int
@@ -50,13 +51,15 @@ class Process:
     boot_id: str
     host: str
     uid: int
+    pid_namespace: str = field(default="", compare=False)  # one process, however it was found
 
 
 def myself() -> Process:
     """This process, for sentinel.json."""
     pid = os.getpid()
     found = _stat(pid)
-    return Process(pid, found[1] if found else 0, boot_id(), os.uname().nodename, os.geteuid())
+    start = found[1] if found else 0
+    return Process(pid, start, boot_id(), os.uname().nodename, os.geteuid(), pid_namespace())
 
 
 def from_record(record: Mapping[str, Any] | None) -> Process | None:
@@ -67,7 +70,8 @@ def from_record(record: Mapping[str, Any] | None) -> Process | None:
     if type(pid) is not int or type(start_time) is not int or not isinstance(boot, str) or pid <= 1:
         return None  # pid 0 and negative ones name groups, 1 is init
     uid = record.get("uid")
-    return Process(pid, start_time, boot, str(record.get("host") or ""), uid if type(uid) is int else -1)
+    host, namespace = (str(record.get(name) or "") for name in ("host", "pid_namespace"))
+    return Process(pid, start_time, boot, host, uid if type(uid) is int else -1, namespace)
 
 
 def liveness(process: Process | None) -> Liveness:
@@ -79,6 +83,8 @@ def liveness(process: Process | None) -> Liveness:
         return Liveness.GONE if process.host == os.uname().nodename else Liveness.OTHER_HOST
     if process.host and process.host != os.uname().nodename:
         return Liveness.OTHER_HOST  # a container on this machine: one kernel, other pids
+    if process.pid_namespace not in ("", pid_namespace()):
+        return Liveness.OTHER_HOST  # another container of this pod: one name, other pids
     found = _stat(process.pid)
     if found is None or found[1] != process.start_time:
         return Liveness.GONE
@@ -183,6 +189,14 @@ def boot_id() -> str:
     """Name this boot of this machine."""
     try:
         return (PROC / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+def pid_namespace() -> str:
+    """Name the namespace in which pids count here, `pid:[4026531836]`; empty where it cannot be read."""
+    try:
+        return str((PROC / "self/ns/pid").readlink())
     except OSError:
         return ""
 

@@ -23,6 +23,10 @@ RESUME = "control/resume.sh"
 """Below the run's folder: what a job sources, so that a restart goes on from a checkpoint with a remedy."""
 
 
+NO_ANSWER = "did not answer"
+"""In the words of a request whose outcome is not known, or that may be granted later: it is made again."""
+
+
 class Standing(StrEnum):
     """What a cluster says of one incarnation of a job."""
 

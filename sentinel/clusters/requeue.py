@@ -21,7 +21,7 @@ from typing import Any
 
 from sentinel.checkpoints import Checkpoint
 from sentinel.clock import Clock
-from sentinel.clusters import RESUME, Standing, Workload
+from sentinel.clusters import NO_ANSWER, RESUME, Standing, Workload
 from sentinel.clusters.reach import Reach
 from sentinel.config import Settings
 from sentinel.control import Letter
@@ -226,7 +226,7 @@ class Requeue:
         said, when = answer
         if not said or monotonic - when < FRESH:
             return
-        unclear = "did not answer" in said
+        unclear = NO_ANSWER in said
         if unclear and monotonic - self._since.get(number, monotonic) < self._settings.patience.work:
             if monotonic - when >= AGAIN:
                 self._ask_restart(number, workload)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from sentinel.clusters import RESUME, Sight, Standing, Workload
+from sentinel.clusters import NO_ANSWER, RESUME, Sight, Standing, Workload
 
 PATIENCE = 10.0
 """Seconds for one of Slurm's commands."""
@@ -70,7 +70,7 @@ def execute(command: Sequence[str]) -> Answer:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return Answer(None, "", f"{command[0]} did not answer within {PATIENCE:g} s")
+        return Answer(None, "", f"{command[0]} {NO_ANSWER} within {PATIENCE:g} s")
     except OSError as error:
         return Answer(None, "", f"{command[0]}: {error.strerror}")
     return Answer(

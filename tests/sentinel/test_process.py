@@ -136,6 +136,7 @@ def test_a_stopped_process_can_be_ended(child: Callable[[str], subprocess.Popen[
         ({"boot_id": "an earlier boot"}, Liveness.GONE),
         ({"boot_id": "an earlier boot", "host": "far-away"}, Liveness.OTHER_HOST),
         ({"host": "a container on this kernel"}, Liveness.OTHER_HOST),
+        ({"pid_namespace": "pid:[1]"}, Liveness.OTHER_HOST),
     ],
 )
 def test_another_boot_or_host_is_never_signalled(changes: dict[str, Any], known: Liveness) -> None:
