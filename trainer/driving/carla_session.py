@@ -140,6 +140,8 @@ class Session:
             if self.traffic_manager is not None:
                 self.tick()
                 self.traffic_manager.set_synchronous_mode(False)
+                # Else the server sends the next client to this port, which looks for us there for seconds.
+                self.traffic_manager.shut_down()
             settings = self.world.get_settings()
             settings.synchronous_mode, settings.fixed_delta_seconds = False, None
             settings.no_rendering_mode = False
