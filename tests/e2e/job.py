@@ -26,7 +26,7 @@ from sentinel.guard import Command, Guard, Parameter
 
 TAG = "train/loss"
 HEALTHY_LR = 0.06
-LONGEST = 150.0  # seconds after which a job that nobody brings back gives up
+LONGEST = 600.0  # seconds after which a job that nobody brings back gives up
 
 
 class Writer(Protocol):
