@@ -8,34 +8,28 @@ a signal may come twice, a start may not, which is what the claims of `sentinel.
 
 from __future__ import annotations
 
-import json
-import secrets
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from sentinel import job_words as words
-from sentinel.checkpoints import Checkpoint
 from sentinel.clock import Clock
 from sentinel.config import Settings
-from sentinel.control import Letter
 from sentinel.dispatch import Settled
 from sentinel.ending import EndingOf, Phase, begin, step
 from sentinel.errors import ConfigError
 from sentinel.job_commands import JobCommands
+from sentinel.job_next import NextLives
 from sentinel.job_runs import JobRuns, Met
+from sentinel.job_starts import JobStarts
 from sentinel.journal import Journal
-from sentinel.launch import claim
 from sentinel.lives import OPEN, After, LifeRow, Lives
 from sentinel.mail import Mail
-from sentinel.members import identify, members
+from sentinel.members import members
 from sentinel.policy import Declared
-from sentinel.process import Process, from_record, send
-from sentinel.restarts import Again, Life, after_failure
-from sentinel.resume import resolve
+from sentinel.process import Process, send
 from sentinel.supervise import Processes
 
 UNKNOWN_CODE = 3
@@ -63,7 +57,6 @@ class Job:
         """Take up the job as the journal knows it."""
         self._journal = journal
         self._mail = mail
-        self._claims = state / "starts"
         self._settings = settings
         self._processes = processes
         self._clock = clock
@@ -72,7 +65,8 @@ class Job:
         self._ending: EndingOf | None = None
         self._commands = JobCommands(journal)
         self._runs = JobRuns(settings, clock)
-        self._mine: set[int] = set()  # starts that were recorded by this object: no other process makes them
+        self._starts = JobStarts(journal, mail, state, processes, self._commands)
+        self._next = NextLives(self._rows, mail, settings, self._runs, self._commands)
         self._to_send: list[tuple[Process, signal.Signals]] = []
         self._end_seen = False
         self._lively = True
@@ -98,11 +92,7 @@ class Job:
                 if self.lives[0].command != tuple(command) or life.folder != folder:
                     raise ConfigError(words.another(self.lives[0], life))
                 return words.taken_up(life)
-        if not self._token:
-            self._journal.put("meta", name="job/token", value=secrets.token_hex(8))
-            del self._token
-        job = self._rows.last_job() + 1
-        self._mine.add(self._rows.add(job, "start", "intended", command, folder, reason="the command line"))
+        self._starts.begin_job(command, folder)
         self._reload()
         return ""
 
@@ -139,7 +129,7 @@ class Job:
         if life is None or life.began is None or last_wall is None or last_wall < life.began - 1:
             return
         if run not in life.runs:
-            if not self._runs.is_of(run, files, life, self._mark(life)):
+            if not self._runs.is_of(run, files, life, self._starts.mark(life)):
                 return
             self._rows.change(life.id, runs=(*life.runs, run))
         self._sign = self._clock.monotonic()
@@ -212,9 +202,10 @@ class Job:
         for life in list(self.lives):
             match life.state:
                 case "due":
-                    self._wait(life, now)
+                    self._starts.wait(life, now)
                 case "intended":
-                    self._find_start(life, now)
+                    if self._starts.find(life, now):
+                        self._end_seen, self._sign = False, self._clock.monotonic()
                 case "running":
                     self._look_at(life, now)
                 case "stopping":
@@ -224,78 +215,16 @@ class Job:
     def perform(self) -> None:
         """Do what has been committed."""
         for life in self.lives:
-            if life.state == "intended" and life.id in self._mine:
-                self._mine.discard(life.id)
-                self._start(life)
+            self._starts.make(life)
         to_send, self._to_send = self._to_send, []
         for process, signum in to_send:
             send(process, signum)
-
-    # ── beginning ──
-
-    def _start(self, life: LifeRow) -> None:
-        mark = self._mark(life)
-        try:
-            pid = self._processes.start(life.command, claim=self._claim(life), mark=mark, folder=life.folder)
-        except OSError:
-            self._mine.add(life.id)  # no process could be made: tried again by the next tick
-            return
-        self._processes.started[life.id] = pid
-        self._processes.current, self._processes.mark = identify(pid), mark
-
-    def _find_start(self, life: LifeRow, now: float) -> None:
-        """Learn what became of a start that was meant."""
-        path = self._claim(life)
-        pid = self._processes.started.get(life.id)
-        found = _read_claim(path)
-        if found is None and life.id in self._mine:
-            return
-        if found is None and pid is not None:
-            if pid in self._processes.exits:
-                self._rows.change(life.id, state="ended", ended=now, code=self._processes.exits[pid])
-                self._commands.settle_request(life, "failed", "the resume command could not be started", now)
-            return
-        if found is None:  # recorded by a sentinel that was killed before it could start it
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if not claim(path, {"void": True}):
-                return  # started after all: the next look finds by whom
-            self._rows.change(life.id, state="void")
-            self._mine.add(
-                self._rows.add(
-                    life.job,
-                    life.cause,
-                    "intended",
-                    life.command,
-                    life.folder,
-                    reason=life.reason,
-                    overrides=life.overrides,
-                    run=life.run,
-                    checkpoint=life.checkpoint,
-                    step=life.step,
-                    request=life.request,
-                )
-            )
-            return
-        self._rows.change(life.id, state="running", process=found, began=now)
-        self._processes.current, self._processes.mark = found, self._mark(life)
-        self._end_seen, self._sign = False, self._clock.monotonic()
-        if life.request is not None:
-            self._commands.settle_request(life, "done", "", now)
-        if life.cause != "start":
-            self._mail.post(words.started(life, found, now), now)
-
-    def _wait(self, life: LifeRow, now: float) -> None:
-        if self._processes.asked_to_stop is not None:
-            self._rows.change(life.id, state="void", reason="the end was asked for while it waited")
-        elif now >= life.due:
-            self._rows.change(life.id, state="intended")
-            self._mine.add(life.id)
 
     # ── ending ──
 
     def _look_at(self, life: LifeRow, now: float) -> None:
         assert life.process is not None, "a life that runs has a process"
-        self._processes.current, self._processes.mark = life.process, self._mark(life)
+        self._processes.current, self._processes.mark = life.process, self._starts.mark(life)
         if self._processes.lives(life.process):
             self._processes.adopt(life.process)
             self._end_seen = False
@@ -338,7 +267,7 @@ class Job:
             self._drop_next("the end of the job was asked for", now)
             self._rows.change(life.id, after="end")
             life = self._row(life.id)
-        left = members(self._mark(life))
+        left = members(self._starts.mark(life))
         if self._processes.lives(process) and all(each.pid != process.pid for each in left):
             left.append(process)
         asked = self._commands.letters_open(life)
@@ -374,64 +303,17 @@ class Job:
         if life.after == "resume":
             for each in self.lives:
                 if each.state == "waiting":
-                    self._rows.change(each.id, state="intended")
-                    self._mine.add(each.id)
+                    self._starts.mean(each)
         elif life.after == "restart":
-            self._again(self._row(life.id), now)
+            self._next.after_failure(self.lives, self._row(life.id), now)
         elif self._processes.asked_to_stop is not None:
-            left = members(self._mark(life))  # the job is gone and its family was not told
+            left = members(self._starts.mark(life))  # the job is gone and its family was not told
             self._to_send += [(process, self._processes.asked_to_stop) for process in left]
         elif life.code is None and not self._was_asked(life):
             self._mail.post(words.ended_unseen(life, now), now)
         elif life.code and not self._was_asked(life):
-            self._mail.post(words.failed(life, now, members(self._mark(life))), now)
+            self._mail.post(words.failed(life, now, members(self._starts.mark(life))), now)
         self._reload()
-
-    def _again(self, life: LifeRow, now: float) -> None:
-        self._mail.post(words.failed(life, now), now)
-        life = self._with_remedies(life)
-        story = [each for each in self.lives if each.state == "ended" and each.began is not None]
-        lives = [Life(each.cause == "restart", each.began or 0.0, each.furthest) for each in story]
-        found = after_failure(lives, self._settings.restart, now)
-        if not isinstance(found, Again):
-            self._mail.post(words.given_up(story, found.reason, now), now)
-            return
-        command, run, target = self._way_back(life)
-        self._rows.add(
-            life.job,
-            "restart",
-            "due",
-            command,
-            life.folder,
-            reason=f"{life.reason}; {found.reason}",
-            due=now + found.delay,
-            overrides=life.overrides,
-            run=run,
-            checkpoint=target.name if target else None,
-            step=target.step if target else None,
-        )
-        self._mail.post(words.waits(life, found.reason, now), now)
-
-    def _with_remedies(self, life: LifeRow) -> LifeRow:
-        """The life with all that is in force in it: remedies that its own guard carried out, too."""
-        found = dict(life.overrides)
-        for run in life.runs:
-            own = self._runs.own(run) if run in self._runs else None
-            for name in self._commands.set_by_letter(run, life):
-                if own is not None and name in own.values:
-                    found[name] = own.values[name]
-        return replace(life, overrides=found)
-
-    def _way_back(self, life: LifeRow) -> tuple[Sequence[str], str | None, Checkpoint | None]:
-        """The command of a restart: from the newest good checkpoint where a resume command is configured."""
-        runs = next((each.runs for each in reversed(self.lives) if each.runs), ())
-        run = runs[0] if len(runs) == 1 else None
-        target = (
-            self._runs.newest_good(run) if run is not None and self._settings.resume is not None else None
-        )
-        if run is None or target is None:
-            return life.command, life.run, None
-        return self._runs.command(run, target, life.overrides, self.lives[0].command), run, target
 
     # ── commands that are carried out here ──
 
@@ -450,40 +332,10 @@ class Job:
             elif life.state == "stopping":
                 self._commands.settle(row, "failed", "the job is being ended", now)
             else:
-                self._prepare(row, self._with_remedies(life), now)
+                if (found := self._next.by_resume(row, self.lives, life, now)) is not None:
+                    why, asked = found
+                    self._stop(life, "resume", why, asked=asked)
                 self._reload()
-
-    def _prepare(self, row: Mapping[str, Any], life: LifeRow, now: float) -> None:
-        """Begin a rollback by a stop and a resume: the next life is recorded before this one is ended."""
-        run, letter = row["run"], Letter.from_json(row["letter"])
-        target = self._runs.checkpoint(run, letter.to_checkpoint)
-        declared = self._runs.resumable(life, self._runs.own(run))
-        if target is None or self._settings.resume is None:
-            self._commands.settle(
-                row, "refused", f"checkpoint {letter.to_checkpoint} cannot be resumed from", now
-            )
-            return
-        changed = resolve(letter.set, declared.values, declared.bounds)
-        if isinstance(changed, str):
-            self._commands.settle(row, "refused", changed, now)
-            return
-        overrides = {**life.overrides, **changed}
-        self._rows.add(
-            life.job,
-            "resume",
-            "waiting",
-            self._runs.command(run, target, overrides, self.lives[0].command),
-            life.folder,
-            reason=letter.reason,
-            overrides=overrides,
-            run=run,
-            checkpoint=target.name,
-            step=target.step,
-            request=letter.id,
-        )
-        asked = self._runs.ask_to_end(run, f"to go on from {target.name}", now)
-        self._commands.note(row, "stopping", "the job is ended, to go on from the checkpoint", now)
-        self._stop(life, "resume", f"rollback to {target.name}", asked=asked)
 
     def _drop_next(self, reason: str, now: float) -> None:
         """The life that was to follow is not wanted any more."""
@@ -494,12 +346,9 @@ class Job:
 
     # ── who is who ──
 
-    def _mark(self, life: LifeRow) -> str:
+    def mark(self, life: LifeRow) -> str:
         """What every process of this life carries among its variables."""
-        return f"{self._token}.{life.id}"
-
-    def _claim(self, life: LifeRow) -> Path:
-        return self._claims / f"{life.id:06d}.json"
+        return self._starts.mark(life)
 
     def _row(self, number: int) -> LifeRow:
         self._reload()
@@ -507,17 +356,3 @@ class Job:
 
     def _reload(self) -> None:
         self.lives = self._rows.of_job(self._rows.last_job())
-
-    @cached_property
-    def _token(self) -> str:
-        """Tells this state's jobs from those of others; made with the first job."""
-        rows = self._journal.rows("SELECT value FROM meta WHERE name = 'job/token'")
-        return str(rows[0]["value"]) if rows else ""
-
-
-def _read_claim(path: Path) -> Process | None:
-    """The process that made a claim; None where there is none, or it forbids the start."""
-    try:
-        return from_record(json.loads(path.read_bytes()))
-    except (OSError, ValueError):
-        return None

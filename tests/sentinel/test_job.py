@@ -129,11 +129,11 @@ class Stage:
         return (rows[0]["state"], rows[0]["reason"]) if rows else ("", "")
 
     def family_of(self, number: int = -1) -> list[int]:
-        return [process.pid for process in members(self.job._mark(self.job.lives[number]))]
+        return [process.pid for process in members(self.job.mark(self.job.lives[number]))]
 
     def end(self) -> None:
         for life in self.job.lives:
-            for process in members(self.job._mark(life)):
+            for process in members(self.job.mark(life)):
                 os.kill(process.pid, signal.SIGKILL)
         deadline = time.monotonic() + 5
         while any(family._children for family in self.families) and time.monotonic() < deadline:
