@@ -85,7 +85,10 @@ def closed(scene: Scene, pid: int, master: int) -> None:
     """Close a terminal once the job listens, and see everything end."""
     read = b""
     while b"ready" not in read:
-        read += os.read(master, 4096)
+        try:
+            read += os.read(master, 4096)
+        except OSError:  # nobody is left at the terminal
+            pytest.fail(read.decode())
     until(lambda: scene.rows("SELECT 1 FROM lives WHERE state = 'running'"), "it is watched")
     sentinel = int((scene.state / "lock").read_text().split()[0]) if (scene.state / "lock").exists() else pid
     os.close(master)
