@@ -16,6 +16,11 @@ from sentinel.judge import Judge, Step
 from sentinel.rewinds import Rewinds
 from sentinel.tail import Chunk, Interval, RunTail, holds
 
+PROBES_KEPT = 86400.0
+"""Seconds for which our own measurements of a run are kept, in memory and in the journal: after a restart, or
+where an attempt is left behind, windows over them go back no further.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Rewind:
@@ -95,6 +100,8 @@ class Attempts:
     def probe(self, samples: Sequence[Sample]) -> list[Step]:
         """Judge the sentinel's own measurements of a run."""
         self._probes += samples
+        if samples and samples[-1][2] - self._probes[0][2] > 2 * PROBES_KEPT:
+            self._probes = [probe for probe in self._probes if probe[2] >= samples[-1][2] - PROBES_KEPT]
         return self._judge.samples(samples, PROBES)
 
     def _judge_part(self, source: int, samples: Sequence[Sample]) -> list[Step]:

@@ -50,6 +50,13 @@ class Attention:
         self._folders[folder] = run
         self._due[run] = -math.inf
 
+    def forget(self, run: str) -> None:
+        """Let a run go; `meet` takes it in again."""
+        self._due.pop(run, None)
+        self._stamps.pop(run, None)
+        self._folders = {folder: name for folder, name in self._folders.items() if name != run}
+        self._round = [name for name in self._round if name != run]
+
     def wake(self, run: str) -> None:
         """Make a run due."""
         self._due[run] = -math.inf

@@ -36,6 +36,9 @@ ROUND_SECONDS.
 BEAT_EVERY = 5.0
 """Seconds between two heartbeats of the sentinel."""
 
+GONE_AFTER = 3600.0
+"""Seconds after which a run whose folder is gone is let go; till then keeping costs less than reading."""
+
 PATIENCE = 30.0
 """Seconds without a heartbeat after which a trainer may say that its sentinel is gone."""
 
@@ -73,6 +76,7 @@ class Engine:
             settings, journal, mail, clock, act, gates, self.job, Holders(clock), self._named, reach
         )
         self._runs: dict[str, LiveRun] = {}
+        self._gone: dict[str, float] = {}
         self._found = Runs()
         self._attention = Attention()
         self._offset: float | None = None
@@ -198,12 +202,22 @@ class Engine:
                 self._attention.wake(name)
         for name in before.keys() - self._found.keys():
             self._attention.wake(name)
+        self._let_go(monotonic)
         for folder in self._found.unreadable:
             awaited = folder.path == str(self._logdir) and not self._runs and not self._logdir.exists()
             if folder.path not in self._unreadable and not awaited:
                 self._unreadable.add(folder.path)
                 name, text = f"unreadable/{folder.path}", f"{folder.path}: {folder.reason}"
                 self._mail.post(notice("", name, "warning", "a folder cannot be read", text, now), now)
+
+    def _let_go(self, monotonic: float) -> None:
+        """Keep no run in memory whose folder has long been gone; the journal knows it if it comes back."""
+        missing = [n for n, run in self._runs.items() if run.phase == "gone" and n not in self._found]
+        self._gone = {name: self._gone.get(name, monotonic) for name in missing}
+        for name, since in self._gone.items():
+            if monotonic - since >= GONE_AFTER and self._runs[name].gates is None:
+                del self._runs[name]
+                self._attention.forget(name)
 
     def _settle_named(self, now: float) -> None:
         """Give a process that was named without a run to the run that it can only be."""

@@ -77,6 +77,7 @@ _MIGRATIONS = (
         TEXT NOT NULL DEFAULT ''
     ) STRICT;
     """,
+    "CREATE INDEX probes_by_run ON probes (run, wall_time);",
 )
 
 

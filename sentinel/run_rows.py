@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rules.alert import Alert, AlertState, Held, Transition
 from rules.series import Sample
 from rules.verdict import Mark
-from sentinel.attempts import Rewind
+from sentinel.attempts import PROBES_KEPT, Rewind
 from sentinel.journal import Cursor, Journal, to_json
 from sentinel.judge import GRAVE, Ledger, Step
 from sentinel.policy import Climb
 from sentinel.replay import action_as_json
 from sentinel.tail import Hurt
+
+TIDY_EVERY = 3600.0
+"""Seconds between two looks for measurements that are too old to be kept."""
 
 
 class RunRows:
@@ -29,6 +33,7 @@ class RunRows:
         self._journal = journal
         self._run = run
         self._saved: dict[str, Any] = {}
+        self._tidied = -math.inf
 
     # ── taking up where the last process stopped ──
 
@@ -125,14 +130,23 @@ class RunRows:
         )
 
     def add_probes(self, samples: Sequence[Sample]) -> None:
-        """Add the sentinel's own measurements."""
+        """Add the sentinel's own measurements, and forget those that are older than PROBES_KEPT."""
         for tag, step, wall, value in samples:
             self._journal.add("probes", run=self._run, tag=tag, step=step, wall_time=wall, value=value)
+        newest = samples[-1][2] if samples else self._tidied
+        if not 0.0 <= newest - self._tidied < TIDY_EVERY:  # the clock may have been set back
+            self._tidied = newest
+            self._forget_probes(newest - PROBES_KEPT)
+
+    def _forget_probes(self, before: float) -> None:
+        self._journal.change("DELETE FROM probes WHERE run = ? AND wall_time < ?", self._run, before)
 
     # ── how things stand ──
 
     def note_run(self, row: dict[str, Any]) -> None:
-        """Write the run's own row."""
+        """Write the run's own row; of one that is over, no measurement has to be remembered."""
+        if row["phase"] != "live" and self._saved.get("run") != row:
+            self._forget_probes(math.inf)
         self._put("run", row, "runs", run=self._run, **row)
 
     def note_cursors(self, cursors: Iterable[Cursor]) -> None:

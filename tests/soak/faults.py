@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import shutil
@@ -117,10 +118,11 @@ def control(soak: Soak) -> str | None:
 
 def clock(soak: Soak) -> str | None:
     """The wall clock is set."""
-    seconds = soak.chance.choice([3600.0, -3600.0, 7.0, -7.0, -0.5])
+    # No whole seconds: a moment to the millisecond comes once, and messages are named by it.
+    seconds = soak.chance.choice([3600.0, -3600.0, 7.0, -7.0, -0.5]) + soak.chance.uniform(0.1, 0.3)
     soak.clock.step_wall(seconds)
     soak.disturb("the clock was set")
-    return f"{seconds:+g} s"
+    return f"{seconds:+.3f} s"
 
 
 def channel(soak: Soak) -> str | None:
@@ -278,7 +280,7 @@ def unreadable(soak: Soak) -> str | None:
         return None
     folder = trainer.folder
     trainer.calm_points = 0
-    soak.full.unreadable[folder] = soak.clock.since_boot
+    soak.full.unreadable[folder] = math.inf  # until there is something that it does not see
     trainer.stirred = trainer.stirred or "unreadable"
 
     def over() -> None:

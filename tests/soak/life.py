@@ -105,7 +105,7 @@ class Full:
 
     Attributes:
         control: nothing can be written into control folders. unreadable: folders whose event files cannot be
-            opened, and since when.
+            opened, and since when something was written there.
     """
 
     def __init__(self) -> None:

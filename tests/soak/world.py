@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 import random
 import shutil
 from collections import Counter, deque
@@ -33,7 +34,7 @@ UNSEEN = 50.0
 """Seconds: a run whose first points are older at first sight is history, about which nothing is done."""
 
 NOTICED = 60.0
-"""Seconds within which a sentinel looks even at a run in which nothing changes."""
+"""Seconds within which a sentinel has looked at a run in which something changes, announced or not."""
 
 OTHER_RULES = "other rules"  # which judge even the last points of a run that is over
 
@@ -133,6 +134,8 @@ class Soak:
         self.clock.advance(max(at - self.clock.since_boot, 0.001))
 
     def _logged(self, trainer: Trainer) -> None:
+        if self.full.unreadable.get(trainer.folder) == math.inf:
+            self.full.unreadable[trainer.folder] = self.clock.since_boot
         self._changed.add(trainer.file.path)
         self._changed.add(trainer.folder / "control" / "trainer.json")
         if trainer.finished:
