@@ -309,9 +309,9 @@ def _lose(batch: Batch, offset: int, length: int, reason: str) -> None:
     """Note lost bytes, joined to the stretch before them where they follow it."""
     last = batch.damage[-1] if batch.damage else None
     if last is not None and last.offset + last.length == offset:
-        batch.damage[-1] = Damage(last.offset, last.length + length, last.reason)
+        batch.damage[-1] = Damage(last.offset, last.length + length, last.reason, last.at)
     else:
-        batch.damage.append(Damage(offset, length, reason))
+        batch.damage.append(Damage(offset, length, reason, len(batch.samples)))
 
 
 def _parse(data: bytes) -> list[Sample]:

@@ -140,7 +140,8 @@ class LiveRun:
         self._folder = folder
         self._last_growth: float | None = None
         self._flushed = not self._judge.watch.judged.open
-        self._blind: set[str] = set()
+        self._blind: set[Hurt] = set()
+        self._blind_since = now
         self._marked = float("-inf")
         self.is_blind = False
 
@@ -158,7 +159,8 @@ class LiveRun:
         self._follow_commands(now)
         chunks, hurt = self._tail.read(files)
         self._record_damage(hurt, now)
-        self.is_blind = bool(hurt) and not chunks and all(stretch.length == 0 for stretch in hurt)
+        blind = bool(hurt) and not chunks and all(stretch.length == 0 for stretch in hurt)
+        self._tell_sight(blind=blind, now=now)
         if chunks and self._skipped:
             self._end_the_jump(chunks[0], now)
         for chunk in chunks:
@@ -420,16 +422,31 @@ class LiveRun:
         """
         told = []
         for stretch in hurt:
-            seen = f"{stretch.path}/{stretch.offset}/{stretch.length}/{stretch.reason}"
-            if seen in self._blind:
+            if stretch in self._blind:
                 continue
-            self._blind.add(seen)
+            self._blind.add(stretch)
             self._rows.add_damage(stretch, now)
             what = f"{stretch.length} bytes at byte {stretch.offset}" if stretch.length else "all of it"
-            told.append(f"{stretch.path}: {what}: {stretch.reason}. What was logged there was not judged.")
+            when = f", within {stretch.seconds:.3g} s," if stretch.seconds is not None else ""
+            told.append(
+                f"{stretch.path}: {what}: {stretch.reason}. What was logged there{when} was not judged."
+            )
         if told:
             title = "part of the metrics cannot be read"
             self._say("blind", "warning", title, "\n".join(told), now)
+
+    def _tell_sight(self, *, blind: bool, now: float) -> None:
+        """Note that nothing of the run can be read, and tell when it can be again, and how long that was."""
+        if blind and not self.is_blind:
+            self._blind_since = now
+        elif self.is_blind and not blind:
+            self._blind = {stretch for stretch in self._blind if stretch.length}  # the next time is told too
+            text = (
+                f"For {now - self._blind_since:.0f} s nothing of this run could be read. What was logged "
+                "meanwhile and is there has now been judged."
+            )
+            self._say("sight", "info", "the metrics can be read again", text, now)
+        self.is_blind = blind
 
     # ── rows ──
 

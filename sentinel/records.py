@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import google_crc32c
@@ -47,11 +47,13 @@ class Damage:
         offset: where they begin, in bytes from the start of the file.
         length: how many bytes were lost.
         reason: what was wrong with the first of them, in words.
+        at: how many samples of the same batch lie before them.
     """
 
     offset: int
     length: int
     reason: str
+    at: int = field(default=0, compare=False)
 
 
 class Record(NamedTuple):

@@ -20,6 +20,7 @@ from rules.series import Sample
 from sentinel.errors import TailError
 from sentinel.events import Batch, EventFile, SessionStart
 from sentinel.journal import Cursor
+from sentinel.records import Damage
 
 Interval: TypeAlias = tuple[float, float]
 
@@ -39,12 +40,16 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Hurt:
-    """A stretch of a file that could not be read, or a file that could not be read at all (length 0)."""
+    """A stretch of a file that could not be read, or a file that could not be read at all (length 0).
+
+    `seconds` lie between the points before and behind the stretch, where both are known.
+    """
 
     path: str
     offset: int
     length: int
     reason: str
+    seconds: float | None = None
 
 
 @dataclass(slots=True)
@@ -53,6 +58,7 @@ class _Source:
     file: EventFile
     offset: int
     end: int = 0  # where a second reading stops
+    wall: float | None = None  # of the last sample that was given
     ahead: float = -math.inf  # wall time of its next sample, where that had to wait for other files
 
 
@@ -104,7 +110,8 @@ class RunTail:
         fresh, self.behind = _together(sources, share, partial(self._take, hurt))
         for source, batch in fresh:
             name = self._name(source)
-            hurt += [Hurt(name, d.offset, d.length, d.reason) for d in batch.damage]
+            hurt += [Hurt(name, d.offset, d.length, d.reason, _gap(source, batch, d)) for d in batch.damage]
+            source.wall = batch.samples[-1][2] if batch.samples else source.wall
         return _in_order(fresh), hurt
 
     def to_the_end(self, files: Sequence[Path]) -> Iterator[tuple[list[Chunk], list[Hurt]]]:
@@ -198,6 +205,14 @@ def _together(
     return cut, behind
 
 
+def _gap(source: _Source, batch: Batch, damage: Damage) -> float | None:
+    """Seconds from the last point before a damaged stretch to the first behind it."""
+    before = batch.samples[damage.at - 1][2] if damage.at else source.wall
+    if before is None or damage.at >= len(batch.samples):
+        return None
+    return batch.samples[damage.at][2] - before
+
+
 def _cut(source: _Source, begin: int, batch: Batch, horizon: float, take: _Take) -> Batch:
     """Give back what a file holds beyond a wall time; it then stands behind what is kept.
 
@@ -215,8 +230,8 @@ def _cut(source: _Source, begin: int, batch: Batch, horizon: float, take: _Take)
             if any(sample[2] > horizon for sample in part.samples):
                 break
             kept.starts += [replace(start, index=start.index + len(kept.samples)) for start in part.starts]
+            kept.damage += [replace(damage, at=damage.at + len(kept.samples)) for damage in part.damage]
             kept.samples += part.samples
-            kept.damage += part.damage
             kept.offset = part.offset
         if part is None or part.replaced:
             break

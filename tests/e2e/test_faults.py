@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 
 import pytest
@@ -65,6 +66,7 @@ def test_what_is_around_a_hurt_record_is_judged_and_the_gap_is_told_once(scene: 
     events.write(point(5, 64.0) + point(6, 64.0) + point(7, 64.0))
     until(lambda: scene.rows("SELECT 1 FROM transitions WHERE after = 'firing'"), "both sides are judged")
     until(lambda: "cannot be read" in told(scene), "the gap is told")
+    assert re.search(r"logged there, within [0-9.e-]+ s, was not judged", told(scene)), "and how long it is"
     until(lambda: not scene.rows("SELECT 1 FROM messages WHERE state != 'sent'"), "everything is told")
     assert [(t[1], t[2], t[3], t[4]) for t in scene.transitions()] == [
         ("inactive", "pending", 3, 3),

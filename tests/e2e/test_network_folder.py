@@ -113,6 +113,7 @@ def test_a_stale_handle_is_told_and_read_past(scene: Scene, server: Path) -> Non
     assert sentinel.poll() is None
     (scene.folder / "stale").unlink()
     until(lambda: scene.rows("SELECT 1 FROM runs WHERE last_step > ?", before + 20), "it is read again")
+    until(lambda: "can be read again" in told(scene), "and that it is, with how long it was blind")
     assert sum("Stale file handle" in json.dumps(call.body) for call in scene.slack.sent()) == 1
     assert stop(sentinel) == 0
     job.kill()
