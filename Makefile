@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-slurm test-adapters fuzz test-seeds validate-2k validate-5k validate-10k check format types docs bench clean
+.PHONY: help demo test test-slow test-slurm test-adapters fuzz soak test-seeds validate-2k validate-5k validate-10k check format types docs bench clean
 
 help:  ## show this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -50,6 +50,10 @@ validate-5k: $(READY)  ## the report's test 2: 5,000 steps
 
 validate-10k: $(READY)  ## the report's test 3: 10,000 steps, and whether a long training may begin
 	$(BIN)/python -m examples.validation 10000 $(FLAGS)
+
+SOAK_MINUTES ?= 60
+soak: $(READY)  ## simulated weeks full of faults for SOAK_MINUTES (60), a seed after the other; a failure prints its seed
+	$(BIN)/python -m tests.soak --minutes $(SOAK_MINUTES)
 
 FUZZ_SECONDS ?= 60
 fuzz: $(READY)  ## every fuzz target for FUZZ_SECONDS (60), guided by coverage; installs atheris
