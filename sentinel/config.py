@@ -203,7 +203,7 @@ class TrainerTable(_Table):
                     "task 3 of an array"
                 )
             if self.launcher == "kubernetes" and not POD.fullmatch(job):
-                raise ValueError(f'jobs: {run} = {job!r} is no pod; write "NAMESPACE/POD"')
+                raise ValueError(f'jobs: {run} = {job!r} is no pod; write "NAMESPACE/POD", or "self"')
         return self
 
 

@@ -9,107 +9,31 @@ which is suspended: a person can undo that.
 
 from __future__ import annotations
 
-import http.client
-import json
 import re
 import signal
-import ssl
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import quote, urlencode
 
-from sentinel.clusters import NO_ANSWER, RESUME, Sight, Standing, Workload
+from sentinel.clusters import RESUME, Sight, Standing, Workload
+from sentinel.clusters.api_server import Answer, Api
 
-PATIENCE = 10.0
-"""Seconds for one request."""
+SELF = "self"
+"""Names the pod that the sentinel itself runs in."""
 
-CREDENTIALS = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-"""Where a pod finds its service account's token and the API server's certificate authority."""
+POD = re.compile(rf"{SELF}|[a-z0-9]([-a-z0-9]{{0,61}}[a-z0-9])?/[a-z0-9]([-.a-z0-9]{{0,251}}[a-z0-9])?")
+"""NAMESPACE/POD, as the API allows both; or the sentinel's own."""
 
-POD = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?/[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?")
-"""NAMESPACE/POD, as the API allows both."""
+SHORT = 1
+"""Seconds of grace for an end by force. With 0 the server forgets a pod before its node has ended it."""
 
-_LARGEST = 8 << 20  # bytes of an answer; a pod's object has some ten thousand
+ENVIRONMENT = ("POD_UID", "JOB_UID")
+"""What a script has to be told of its pod, to know that it is a later one."""
+
 _CONTROLLER = "batch.kubernetes.io/controller-uid"
 _OVER = ("Succeeded", "Failed")
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What the API server has said.
-
-    Attributes:
-        status: of HTTP; 0 where there was no answer. body: the object; empty where there was none.
-        trouble: why it failed, on one line; empty where it did not.
-    """
-
-    status: int
-    body: Mapping[str, Any]
-    trouble: str = ""
-
-
-class Api(Protocol):
-    """One request to the API server; never raises."""
-
-    def __call__(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Answer:
-        """Send it and wait for the answer, for some time."""
-        ...
-
-
-class ApiServer:
-    """The API server of the cluster that this pod is in, by HTTPS, as the pod's service account."""
-
-    def __init__(self, host: str, port: int, credentials: Path = CREDENTIALS) -> None:
-        self._host = host
-        self._port = port
-        self._credentials = credentials
-
-    def __call__(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Answer:
-        """Send a request. The token is read each time: the cluster replaces it every hour."""
-        patch = method == "PATCH"
-        headers = {"Accept": "application/json"}
-        headers["Content-Type"] = "application/merge-patch+json" if patch else "application/json"
-        try:
-            token = (self._credentials / "token").read_text(encoding="ascii").strip()
-            trusted = ssl.create_default_context(cafile=str(self._credentials / "ca.crt"))
-        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-            what = getattr(error, "strerror", None) or type(error).__name__
-            return Answer(0, {}, f"the service account in {self._credentials} cannot be read: {what}")
-        headers["Authorization"] = f"Bearer {token}"
-        connection = http.client.HTTPSConnection(self._host, self._port, timeout=PATIENCE, context=trusted)
-        try:
-            connection.request(method, path, None if body is None else json.dumps(body), headers)
-            response = connection.getresponse()
-            return read_answer(response.status, dict(response.headers), response.read(_LARGEST))
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            # By its kind: the text of a wrong header would hold the token.
-            what = getattr(error, "strerror", None) or type(error).__name__
-            return Answer(0, {}, f"the API server at {self._host}:{self._port} {NO_ANSWER}: {what}")
-        finally:
-            connection.close()
-
-
-def read_answer(status: int, headers: Mapping[str, str], content: bytes) -> Answer:
-    """Make an answer of a response. Pure."""
-    try:
-        body = json.loads(content)
-    except (ValueError, RecursionError):
-        body = {}
-    if not isinstance(body, dict):
-        body = {}
-    if 200 <= status < 300:
-        return Answer(status, body) if body else Answer(status, {}, f"HTTP {status} without an object")
-    said = " ".join(str(body.get("message") or body.get("reason") or "").split())[:200]
-    trouble = f"HTTP {status}" + (f": {said}" if said else "")
-    if status == 429 or status >= 500:
-        again = headers.get("Retry-After")
-        trouble = f"the API server {NO_ANSWER} for good: {trouble}" + (
-            f"; again in {again} s" if again else ""
-        )
-    return Answer(status, body, trouble)
 
 
 def judge(workload: Workload, pod: Mapping[str, Any]) -> Sight:
@@ -126,7 +50,12 @@ def judge(workload: Workload, pod: Mapping[str, Any]) -> Sight:
     phase = str(state.get("phase") or "")
     same = replace(now, began=workload.began or now.began, facts={**workload.facts, **found})
     if phase in _OVER:
-        return Sight(Standing.ENDED, str(state.get("reason") or phase), same)
+        return Sight(Standing.ENDED, phase, same)
+    acts_as = user_of(pod)
+    if workload.uid >= 0 and acts_as not in (None, workload.uid):
+        return Sight(
+            Standing.FOREIGN, f"{now.id} acts as user {acts_as}, the run belongs to user {workload.uid}"
+        )
     if _table(pod, "metadata").get("deletionTimestamp"):
         return Sight(Standing.HELD, "it is being ended", same)
     if phase == "Running":
@@ -142,10 +71,22 @@ def facts_of(pod: Mapping[str, Any]) -> dict[str, str]:
     if not isinstance(about.get("uid"), str):
         return {}
     facts = {"pod_uid": about["uid"]}
-    for owner in about.get("ownerReferences") or []:
-        if isinstance(owner, Mapping) and owner.get("kind") == "Job" and owner.get("controller"):
+    for owner in _items(about, "ownerReferences"):
+        if owner.get("kind") == "Job" and owner.get("controller"):
             facts |= {"job": str(owner.get("name")), "job_uid": str(owner.get("uid"))}
     return facts
+
+
+def user_of(pod: Mapping[str, Any]) -> int | None:
+    """Return the user that a pod's containers act as; None where its manifest does not say, or several."""
+    spec = _table(pod, "spec")
+    common = _table(spec, "securityContext").get("runAsUser")
+    users = {
+        _table(container, "securityContext").get("runAsUser", common)
+        for container in _items(spec, "containers")
+        if isinstance(_table(container, "securityContext").get("runAsUser", common), int | None)
+    }
+    return next(iter(users)) if len(users) == 1 else None
 
 
 def _incarnation(workload: Workload, pod: Mapping[str, Any]) -> Workload:
@@ -162,6 +103,11 @@ def _time(text: object) -> float:
         return 0.0
 
 
+def _items(of: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
+    found = of.get(key)
+    return [item for item in found if isinstance(item, Mapping)] if isinstance(found, list) else []
+
+
 def _table(of: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     found = of.get(key)
     return found if isinstance(found, Mapping) else {}
@@ -172,11 +118,23 @@ class Kubernetes:
 
     kind = "kubernetes"
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Api, me: str = "") -> None:
+        """Take the way to the API server.
+
+        Args:
+            api: makes a request. me: the pod that this process runs in, `namespace/pod`; empty if not known.
+        """
         self._api = api
+        self._me = me
 
     def look(self, workload: Workload) -> Sight:
         """Ask for the pod; where it is over or gone, for the one that its Job has started in its place."""
+        if workload.id == SELF:
+            workload = replace(workload, id=self._me)
+            if not self._me:
+                return Sight(
+                    Standing.UNKNOWN, "the sentinel was not told its own pod: POD_NAME, POD_NAMESPACE"
+                )
         if workload.kind != self.kind or not POD.fullmatch(workload.id):
             return Sight(Standing.UNKNOWN, f"{workload.id!r} is no NAMESPACE/POD")
         said = self._api("GET", _pod_path(workload.id))
@@ -199,9 +157,11 @@ class Kubernetes:
         said = self._api("GET", f"/api/v1/namespaces/{space}/pods?{chosen}")
         if said.trouble:
             return Sight(Standing.UNKNOWN, said.trouble)
-        for pod in _newest_first(said.body.get("items")):
+        for pod in _newest_first(_items(said.body, "items")):
             found, over = facts_of(pod), _table(pod, "status").get("phase") in _OVER
-            if found.get("job_uid") == uid and found["pod_uid"] != workload.facts.get("pod_uid") and not over:
+            beside = _time(_table(pod, "metadata").get("creationTimestamp")) <= workload.began
+            other = found.get("job_uid") == uid and found["pod_uid"] != workload.facts.get("pod_uid")
+            if other and not over and not beside:  # a pod that is older trains beside it
                 now = _incarnation(workload, pod)
                 return Sight(Standing.SUCCEEDED, f"its job has started {now.id}", now)
         theirs = self._job(workload)
@@ -209,7 +169,8 @@ class Kubernetes:
             return None
         if theirs.trouble:
             return Sight(Standing.UNKNOWN, theirs.trouble)
-        if _table(theirs.body, "spec").get("suspend") or _is_over(theirs.body):
+        another = _table(theirs.body, "metadata").get("uid") != uid
+        if another or _table(theirs.body, "spec").get("suspend") or _is_over(theirs.body):
             return None
         return Sight(Standing.HELD, f"job {job} has not started its next pod yet")
 
@@ -230,7 +191,7 @@ class Kubernetes:
 
     def end(self, workload: Workload) -> str:
         """End it for good without waiting for it."""
-        return self._end(workload, grace=0)
+        return self._end(workload, grace=SHORT)
 
     def _end(self, workload: Workload, *, grace: int | None) -> str:
         seen = self.look(workload)
@@ -278,8 +239,9 @@ class Kubernetes:
         seen = judge(workload, said.body) if not said.trouble else Sight(Standing.UNKNOWN, said.trouble)
         if seen.standing is not Standing.RUNNING:
             return f"not evicted: {workload} is {seen.standing}" + (f": {seen.words}" if seen.words else "")
-        if not any(RESUME in text for text in _texts(_table(said.body, "spec"))):
-            return f"not evicted: no command of {workload} sources {RESUME}, so it would begin from nothing"
+        why_not = _why_not_resumed(said.body)
+        if why_not:
+            return f"not evicted: {why_not}, so {workload} would begin from nothing"
         job = self._job(workload)
         if job.trouble:
             return f"not evicted: job {workload.facts['job']} cannot be read: {job.trouble}"
@@ -293,16 +255,31 @@ class Kubernetes:
         return f'[ "${{JOB_UID:-}}" = {_quoted(job)} ] && [ "${{POD_UID:-}}" != {_quoted(pod)} ]'
 
 
+def _why_not_resumed(pod: Mapping[str, Any]) -> str:
+    """Say why a pod's successor would not go on from a checkpoint; empty where it would."""
+    sourcing = [c for c in _items(_table(pod, "spec"), "containers") if any(RESUME in t for t in _texts(c))]
+    if not sourcing:
+        return f"no command sources {RESUME}"
+    told = {str(each.get("name")) for container in sourcing for each in _items(container, "env")}
+    missing = [name for name in ENVIRONMENT if name not in told]
+    return f"its container is not told {' and '.join(missing)}" if missing else ""
+
+
 def _why_not_again(job: Mapping[str, Any]) -> str:
     """Say why a Job would start no pod in the place of an evicted one; empty where it would."""
     spec, state = _table(job, "spec"), _table(job, "status")
     name = _table(job, "metadata").get("name")
     if spec.get("suspend"):
         return f"not evicted: job {name} is suspended"
-    rules = _table(spec, "podFailurePolicy").get("rules") or []
-    forgiven = any(_ignores_disruption(rule) for rule in rules if isinstance(rule, Mapping))
-    left = int(spec.get("backoffLimit", 6)) - int(state.get("failed") or 0)
-    if left <= 0 and not forgiven:
+    if _number(spec.get("parallelism"), 1) > 1:
+        return f"not evicted: job {name} trains in several pods at once, and one of them cannot go back alone"
+    if spec.get("podReplacementPolicy") != "Failed":
+        return (
+            f"not evicted: job {name} may start the next pod while this one still trains; "
+            "podReplacementPolicy: Failed has it wait"
+        )
+    forgiven = any(_ignores_disruption(rule) for rule in _items(_table(spec, "podFailurePolicy"), "rules"))
+    if _number(spec.get("backoffLimit"), 6) <= _number(state.get("failed"), 0) and not forgiven:
         return (
             f"not evicted: job {name} counts it as a failure and has none left (backoffLimit); raise it, or "
             "let podFailurePolicy ignore DisruptionTarget"
@@ -310,28 +287,31 @@ def _why_not_again(job: Mapping[str, Any]) -> str:
     return ""
 
 
+def _number(value: object, default: int) -> int:
+    return value if type(value) is int else default
+
+
 def _ignores_disruption(rule: Mapping[str, Any]) -> bool:
-    kinds = [c.get("type") for c in rule.get("onPodConditions") or [] if isinstance(c, Mapping)]
+    kinds = [condition.get("type") for condition in _items(rule, "onPodConditions")]
     return rule.get("action") == "Ignore" and "DisruptionTarget" in kinds
 
 
 def _is_over(job: Mapping[str, Any]) -> bool:
-    conditions = _table(job, "status").get("conditions") or []
+    conditions = _items(_table(job, "status"), "conditions")
     return any(c.get("type") in ("Complete", "Failed") and c.get("status") == "True" for c in conditions)
 
 
-def _newest_first(items: object) -> list[Mapping[str, Any]]:
-    pods = [item for item in items if isinstance(item, Mapping)] if isinstance(items, list) else []
+def _newest_first(pods: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return sorted(
         pods, key=lambda pod: str(_table(pod, "metadata").get("creationTimestamp") or ""), reverse=True
     )
 
 
-def _texts(of: object) -> Iterator[str]:
-    """Yield the commands and arguments of a pod's containers."""
-    spec = of if isinstance(of, Mapping) else {}
-    for container in [*(spec.get("containers") or []), *(spec.get("initContainers") or [])]:
-        yield from map(str, [*(container.get("command") or []), *(container.get("args") or [])])
+def _texts(container: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the words of a container's command."""
+    for key in ("command", "args"):
+        words = container.get(key)
+        yield from map(str, words if isinstance(words, list) else [])
 
 
 def _pod_path(name: str) -> str:

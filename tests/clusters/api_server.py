@@ -10,8 +10,9 @@ import json
 import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BufferedIOBase
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,17 @@ def pod(uid: str = POD_UID, name: str = "td3-x7k2p", phase: str = "Running", **a
             ],
             **about,
         },
-        "spec": {"containers": [{"name": "train", "command": ["sh", "-c"], "args": [SCRIPT]}]},
+        "spec": {
+            "securityContext": {"runAsUser": 1000},
+            "containers": [
+                {
+                    "name": "train",
+                    "command": ["sh", "-c"],
+                    "args": [SCRIPT],
+                    "env": [{"name": name} for name in ("POD_NAME", "POD_UID", "JOB_UID")],
+                }
+            ],
+        },
         "status": {"phase": phase, "startTime": "2026-11-20T12:08:54Z"},
     }
 
@@ -59,7 +70,14 @@ def job(**spec: Any) -> dict[str, Any]:
         "kind": "Job",
         "apiVersion": "batch/v1",
         "metadata": {"name": "td3", "namespace": "training", "uid": JOB_UID},
-        "spec": {"backoffLimit": 3, "suspend": False, **spec},
+        "spec": {
+            "backoffLimit": 3,
+            "completions": 1,
+            "parallelism": 1,
+            "podReplacementPolicy": "Failed",
+            "suspend": False,
+            **spec,
+        },
         "status": {"active": 1},
     }
 
@@ -71,8 +89,10 @@ def status(code: int, reason: str, message: str) -> dict[str, Any]:
     return body | ({"reason": reason, "message": message} if code >= 300 else {})
 
 
-GONE = (404, status(404, "NotFound", 'pods "td3-x7k2p" not found'), {})
-FORBIDDEN = (
+Given = tuple[int, dict[str, Any], dict[str, str]]
+
+GONE: Given = (404, status(404, "NotFound", 'pods "td3-x7k2p" not found'), {})
+FORBIDDEN: Given = (
     403,
     status(
         403,
@@ -82,12 +102,23 @@ FORBIDDEN = (
     ),
     {},
 )
-BUDGET = (
+BUDGET: Given = (
     429,
-    status(429, "TooManyRequests", "Cannot evict pod as it would violate the pod's disruption budget."),
+    status(429, "TooManyRequests", "Cannot evict pod as it would violate the pod's disruption budget.")
+    | {
+        "details": {
+            "causes": [
+                {
+                    "reason": "DisruptionBudget",
+                    "message": "The disruption budget td3 needs 1 healthy pods and has 1 currently",
+                }
+            ],
+            "retryAfterSeconds": 10,
+        }
+    },
     {"Retry-After": "10"},
 )
-CONFLICT = (
+CONFLICT: Given = (
     409,
     status(
         409,
@@ -97,7 +128,6 @@ CONFLICT = (
     ),
     {},
 )
-Given = tuple[int, dict[str, Any], dict[str, str]]
 
 
 class ApiServerOnLoopback:
@@ -107,6 +137,8 @@ class ApiServerOnLoopback:
         self.answers: dict[tuple[str, str], Given] = {}
         self.asked: list[tuple[str, str, dict[str, Any] | None, dict[str, str]]] = []
         self.hangs = threading.Event()
+        self.trickles = threading.Event()
+        self.closes = threading.Event()
         self.port = 0
         self.is_well()
 
@@ -132,6 +164,14 @@ class ApiServerOnLoopback:
         """What was asked that changes anything."""
         return [(method, path, body) for method, path, body, _ in self.asked if method != "GET"]
 
+    def trickle(self, wire: BufferedIOBase) -> None:
+        """Answer a byte now and then, and never to the end."""
+        with suppress(OSError):
+            wire.write(b"HTTP/1.1 200 OK\r\nX-Long: ")
+            while not self.closes.wait(0.02):
+                wire.write(b".")
+                wire.flush()
+
     @contextmanager
     def serve(self, credentials: Path) -> Iterator[None]:
         """Serve on a free port, with a certificate by an authority of its own; write what a pod finds."""
@@ -149,8 +189,10 @@ class ApiServerOnLoopback:
                 body = json.loads(self.rfile.read(length)) if length else None
                 outer.asked.append((self.command, self.path, body, dict(self.headers)))
                 if outer.hangs.is_set():
-                    outer.hangs.wait(0)
                     return  # the connection closes without an answer
+                if outer.trickles.is_set():
+                    outer.trickle(self.wfile)
+                    return
                 code, content, headers = outer.answers.get((self.command, self.path), GONE)
                 sent = json.dumps(content).encode()
                 self.send_response(code)
@@ -173,6 +215,7 @@ class ApiServerOnLoopback:
         try:
             yield
         finally:
+            self.closes.set()
             server.shutdown()
             thread.join()
             server.server_close()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 import shlex
 import signal
 import subprocess
@@ -14,13 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rules.source import RuleErrors
 from sentinel import guard
 from sentinel.cli import _parser, main
 from sentinel.clusters import NO_ANSWER, Standing, Workload
-from sentinel.clusters.kubernetes import ApiServer, Kubernetes, judge
+from sentinel.clusters.api_server import Answer, ApiServer, read_answer
+from sentinel.clusters.kubernetes import Kubernetes, judge
 from sentinel.clusters.requeue import THEIRS, script
 from sentinel.config import load
 from sentinel.process import Liveness, myself, send
@@ -37,6 +43,7 @@ from tests.clusters.api_server import (
     ApiServerOnLoopback,
     job,
     pod,
+    status,
 )
 from tests.e2e.scene import until
 from tests.sentinel.event_files import scalar
@@ -44,6 +51,14 @@ from tests.sentinel.event_files import scalar
 MANIFEST = Path(__file__).parents[2] / "examples/kubernetes/train.yaml"
 FACTS = {"pod_uid": POD_UID, "job": "td3", "job_uid": JOB_UID}
 REGISTERED = Workload("kubernetes", "training/td3-x7k2p", 1000, 1763640534.0, FACTS)
+BESIDE = pod(uid=NEXT_UID, name="td3-1", creationTimestamp="2025-11-20T12:08:50Z")["metadata"]
+FIELDS = (
+    *("metadata", "status", "spec", "uid", "ownerReferences", "kind", "controller", "phase", "items"),
+    *("containers", "command", "args", "env", "securityContext", "runAsUser", "conditions", "backoffLimit"),
+    *("podFailurePolicy", "rules", "message", "details", "causes", "startTime", "creationTimestamp"),
+    *("deletionTimestamp", "parallelism", "podReplacementPolicy", "suspend", "failed", "name", "namespace"),
+)
+"""Of the API's objects, those that are read."""
 
 
 @pytest.fixture
@@ -80,6 +95,8 @@ def test_a_running_pod_is_seen_with_its_job(api: ApiServerOnLoopback, cluster: K
         (pod(phase="Unknown"), Standing.UNKNOWN),
         (pod(uid=NEXT_UID), Standing.SUCCEEDED),
         (pod(uid=NEXT_UID, ownerReferences=[]), Standing.FOREIGN),
+        (pod() | {"spec": {"securityContext": {"runAsUser": 0}, "containers": [{}]}}, Standing.FOREIGN),
+        (pod() | {"spec": {"containers": [{}, {"securityContext": {"runAsUser": 0}}]}}, Standing.RUNNING),
         ({"kind": "Pod"}, Standing.UNKNOWN),
         ({"metadata": [], "status": 3}, Standing.UNKNOWN),
     ],
@@ -94,6 +111,8 @@ def test_what_is_made_of_a_pod(found: dict[str, Any], standing: Standing) -> Non
     [
         (job(), [pod(uid=NEXT_UID, name="td3-b9q4z")], Standing.SUCCEEDED),
         (job(), [], Standing.HELD),
+        (job(), [pod(uid=NEXT_UID, name="td3-1") | {"metadata": BESIDE}], Standing.HELD),
+        (job() | {"metadata": {"uid": NEXT_UID, "name": "td3"}}, [], Standing.ENDED),
         (job(suspend=True), [], Standing.ENDED),
         (job() | {"status": {"conditions": [{"type": "Failed", "status": "True"}]}}, [], Standing.ENDED),
         (None, [], Standing.ENDED),
@@ -117,7 +136,13 @@ def test_a_pod_that_is_gone_is_sought_in_its_job(
         assert (seen.now.id, seen.now.facts["pod_uid"]) == ("training/td3-b9q4z", NEXT_UID)
 
 
-@pytest.mark.parametrize("trouble", ["hangs up", "refuses", "no token", "not ours", "forbidden", "budget"])
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        *("hangs up", "trickles", "refuses", "no token", "not ours", "another's", "forbidden", "budget"),
+        *("redirect", "echo"),
+    ],
+)
 def test_a_server_that_gives_no_answer_ends_nothing(
     trouble: str, api: ApiServerOnLoopback, cluster: Kubernetes, tmp_path: Path
 ) -> None:
@@ -125,6 +150,16 @@ def test_a_server_that_gives_no_answer_ends_nothing(
     match trouble:
         case "hangs up":
             api.hangs.set()
+        case "trickles":
+            api.trickles.set()
+            cluster = Kubernetes(ApiServer("127.0.0.1", api.port, tmp_path / "credentials", 0.3))
+        case "another's":
+            trustme.CA().cert_pem.write_to_path(str(tmp_path / "credentials/ca.crt"))
+        case "redirect":
+            api.say("GET", api.pod, (307, {}, {"Location": f"https://127.0.0.1:{api.port}{api.job}"}))
+        case "echo":
+            echo = status(500, "InternalError", f"bad header\x1b]0;x\x07\nBearer {TOKEN}")
+            api.say("GET", api.pod, (500, echo, {"Retry-After": TOKEN}))
         case "refuses":
             cluster = Kubernetes(ApiServer("127.0.0.1", 1, tmp_path / "credentials"))
         case "no token":
@@ -138,11 +173,92 @@ def test_a_server_that_gives_no_answer_ends_nothing(
     seen = cluster.look(REGISTERED)
     assert seen.standing is Standing.UNKNOWN
     assert seen.words
-    assert "\n" not in seen.words
+    assert seen.words.isprintable()
+    assert not [path for _, path, _, _ in api.asked if path == api.job], "no redirect is followed"
     assert "a-service-accounts-token" not in seen.words
     assert cluster.restart(REGISTERED).startswith("not evicted")
     assert cluster.end(REGISTERED).startswith("not ended")
     assert not api.changes()
+
+
+def test_a_server_that_trickles_holds_nobody(
+    api: ApiServerOnLoopback, cluster: Kubernetes, tmp_path: Path
+) -> None:
+    """A byte now and then is no answer: the whole request has one patience, and is made again later."""
+    api.trickles.set()
+    began = time.monotonic()
+    said = ApiServer("127.0.0.1", api.port, tmp_path / "credentials", 0.3)("GET", api.pod)
+    assert time.monotonic() - began < 5
+    assert said.trouble == f"the API server at 127.0.0.1:{api.port} {NO_ANSWER} within 0.3 s"
+    api.trickles.clear()
+    assert cluster.look(REGISTERED).standing is Standing.RUNNING
+
+
+@pytest.mark.parametrize("content", [b"", b'{"kind": "Sta', b"[]"])
+def test_an_answer_that_is_cut_off_is_none(content: bytes) -> None:
+    """The eviction may have been taken: it is asked for again, and what was written for it stays."""
+    assert NO_ANSWER in read_answer(201, {}, content).trouble
+
+
+@given(
+    answers=st.lists(
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+            lambda inner: (
+                st.lists(inner, max_size=3)
+                | st.dictionaries(st.sampled_from(FIELDS) | st.text(max_size=3), inner, max_size=6)
+            ),
+            max_leaves=20,
+        ),
+        min_size=1,
+        max_size=4,
+    ),
+    code=st.sampled_from([200, 201, 404, 409, 429, 500]),
+)
+def test_whatever_a_server_answers_nothing_is_raised(answers: list[Any], code: int) -> None:
+    """Fields of any type, in any place: a call on the thread of the clusters must not end that."""
+    given_out = itertools.cycle(answers)
+
+    def api(method: str, path: str, body: object = None) -> Answer:
+        return read_answer(code, {}, json.dumps(next(given_out)).encode())
+
+    cluster = Kubernetes(api)
+    for call in (cluster.look, cluster.restart, cluster.restartable, cluster.end):
+        call(REGISTERED)
+
+
+@given(
+    of=st.sampled_from(["spec", "status", "metadata"]),
+    field=st.sampled_from(FIELDS),
+    odd=st.sampled_from([None, 3, "x", True, [], {}, [3], {"x": 3}, [None], [{"type": 3}], 1e400]),
+)
+def test_one_odd_field_raises_nothing(of: str, field: str, odd: object) -> None:
+    """As above, close to what a server answers."""
+    answers = {"pod": pod(), "job": job()}
+    for body in answers.values():
+        body[of] = {**body[of], field: odd}
+
+    def api(method: str, path: str, body: object = None) -> Answer:
+        if "?" in path:
+            return Answer(200, {"items": [answers["pod"], odd]})
+        return Answer(200, answers["job" if "/jobs/" in path else "pod"])
+
+    cluster = Kubernetes(api)
+    for workload in (REGISTERED, Workload("kubernetes", REGISTERED.id)):
+        for call in (cluster.look, cluster.restart, cluster.restartable, cluster.end):
+            call(workload)
+
+
+def test_the_sentinels_own_pod_is_named_self(api: ApiServerOnLoopback, tmp_path: Path) -> None:
+    """A sidecar cannot know its pod's name when its configuration is written; its manifest tells it."""
+    myself = Workload("kubernetes", "self", 1000)
+    server = ApiServer("127.0.0.1", api.port, tmp_path / "credentials")
+    seen = Kubernetes(server, "training/td3-x7k2p").look(myself)
+    assert (seen.standing, seen.now and seen.now.id) == (Standing.RUNNING, "training/td3-x7k2p")
+    assert seen.now is not None
+    assert Kubernetes(server, "training/td3-x7k2p").restartable(seen.now) == ""
+    lost = Kubernetes(server).look(myself)
+    assert (lost.standing, "POD_NAME" in lost.words) == (Standing.UNKNOWN, True)
 
 
 # ── asking ──
@@ -171,6 +287,7 @@ def test_an_eviction_that_is_not_granted_is_told(
     said = cluster.restart(REGISTERED)
     assert said.startswith("not evicted: ")
     assert str(answer[0]) in said
+    assert ("td3 needs 1 healthy" in said) is again
     assert (NO_ANSWER in said) is again
     assert ("again in 10 s" in said) is again
 
@@ -184,6 +301,12 @@ def test_an_eviction_that_is_not_granted_is_told(
             {"pod": pod() | {"spec": {"containers": [{"command": ["python", "train.py"]}]}}},
             "begin from nothing",
         ),
+        (
+            {"pod": pod() | {"spec": {"containers": [{"args": ['. "$run/control/resume.sh"']}]}}},
+            "not told POD_UID and JOB_UID",
+        ),
+        ({"job": job(podReplacementPolicy="TerminatingOrFailed")}, "while this one still trains"),
+        ({"job": job(parallelism=2)}, "several pods at once"),
         ({"job": job(suspend=True)}, "is suspended"),
         ({"job": job() | {"status": {"failed": 3}}}, "backoffLimit"),
         ({"job": job() | {"metadata": {"uid": NEXT_UID, "name": "td3"}}}, "another one of the same name"),
@@ -215,7 +338,7 @@ def test_an_end_is_the_jobs_and_can_be_undone(api: ApiServerOnLoopback, cluster:
     assert cluster.end(REGISTERED) == ""
     _, again, (method, _, body) = api.changes()
     assert again == suspend
-    assert (method, body and body["deleteOptions"]["gracePeriodSeconds"]) == ("POST", 0)
+    assert (method, body and body["deleteOptions"]["gracePeriodSeconds"]) == ("POST", 1)
 
 
 def test_a_pod_of_no_job_is_evicted_for_good(api: ApiServerOnLoopback, cluster: Kubernetes) -> None:
@@ -351,6 +474,9 @@ def test_doctor_says_what_can_be_done_with_a_pod(
         'version = 1\ninclude = ["pack:generic"]\n[trainer]\nlauncher = "kubernetes"\n'
         'resume = "{command} --resume {checkpoint}"\n'
     )
+    mine = pod()
+    mine["spec"]["securityContext"]["runAsUser"] = os.geteuid()
+    api.say("GET", api.pod, (200, mine, {}))
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(api.port))
     monkeypatch.setenv("KUBERNETES_CREDENTIALS", str(tmp_path / "credentials"))
