@@ -25,7 +25,7 @@ from rules.source import RuleErrors
 from sentinel import guard
 from sentinel.cli import _parser, main
 from sentinel.clusters import NO_ANSWER, Standing, Workload
-from sentinel.clusters.api_server import Answer, ApiServer, read_answer
+from sentinel.clusters.api_server import CREDENTIALS, Answer, ApiServer, read_answer
 from sentinel.clusters.kubernetes import Kubernetes, judge
 from sentinel.clusters.requeue import THEIRS, script
 from sentinel.config import load
@@ -433,7 +433,8 @@ def test_the_manifests_parts_fit_together(tmp_path: Path) -> None:
     (sidecar,), (train,) = spec["initContainers"], spec["containers"]
     assert spec["shareProcessNamespace"]
     assert spec["securityContext"]["runAsUser"] > 0
-    assert not any("securityContext" in container for container in (sidecar, train))
+    assert sidecar["securityContext"] == train["securityContext"], "else /proc/PID/fd is closed to one"
+    assert "runAsUser" not in sidecar["securityContext"]
     assert sidecar["restartPolicy"] == "Always"
     asked = _parser().parse_args(sidecar["command"][1:])
     assert asked.act
@@ -441,11 +442,50 @@ def test_the_manifests_parts_fit_together(tmp_path: Path) -> None:
         {m["name"]: m["mountPath"] for m in container["volumeMounts"]} for container in (sidecar, train)
     ]
     assert mounts[0]["runs"] == mounts[1]["runs"]
+    assert asked.state.is_relative_to(mounts[0]["runs"]), "or the next pod's sentinel knows nothing"
+    assert mounts[0]["account"] == str(CREDENTIALS)
+    assert not spec["automountServiceAccountToken"], "the training has no use for a token"
+    assert "account" not in mounts[1]
     file = tmp_path / "sentinel.toml"
     file.write_text(by_kind["ConfigMap"]["data"]["sentinel.toml"])
-    assert load(file).service.trainer.launcher == "kubernetes"
+    trainer = load(file).service.trainer
+    assert (trainer.launcher, trainer.jobs) == ("kubernetes", {asked.logdir.name: "self"})
+    assert {"POD_NAME", "POD_NAMESPACE"} <= {entry["name"] for entry in sidecar["env"]}
+    (names,) = [rule["resourceNames"] for rule in by_kind["Role"]["rules"] if rule["resources"] == ["jobs"]]
+    assert names == [by_kind["Job"]["metadata"]["name"]]
     told = {entry["name"] for entry in train["env"]}
     assert told == {"POD_NAME", "POD_NAMESPACE", "POD_UID", "JOB_NAME", "JOB_UID"}
+
+
+@pytest.mark.parametrize(
+    ("finished", "age", "lives"),
+    [("null", 0, True), ("null", 400, False), ("1.5", 400, True), (None, 400, True), ("null", None, True)],
+)
+def test_the_manifests_probe_ends_a_sentinel_that_stands_still(
+    finished: str | None, age: float | None, lives: bool, tmp_path: Path
+) -> None:
+    """In a real shell: an old heartbeat beside a trainer that has not finished; nothing else is a reason."""
+    control = tmp_path / "control"
+    control.mkdir()
+    if finished is not None:
+        (control / "trainer.json").write_text(f'{{"pid": 7, "finished_at": {finished}, "outcome": null}}')
+    if age is not None:
+        (control / "sentinel.json").write_text("{}")
+        os.utime(control / "sentinel.json", (time.time() - age,) * 2)
+    (pod_spec,) = [d["spec"]["template"]["spec"] for d in documents() if d["kind"] == "Job"]
+    *shell, probe = pod_spec["initContainers"][0]["livenessProbe"]["exec"]["command"]
+    done = subprocess.run([*shell, probe.replace("/runs/td3", str(tmp_path))], check=False)
+    assert (done.returncode == 0) is lives
+
+
+def test_a_terminate_is_for_good_and_an_eviction_is_not() -> None:
+    """The Job's rules are asked in order: a disruption first, which an eviction is; then how it ended."""
+    (spec,) = [d["spec"] for d in documents() if d["kind"] == "Job"]
+    disrupted, ended = spec["podFailurePolicy"]["rules"]
+    assert (disrupted["action"], ended["action"]) == ("Ignore", "FailJob")
+    assert ended["onExitCodes"]["values"] == [128 + signal.SIGKILL, 128 + signal.SIGTERM]
+    assert ended["onExitCodes"]["containerName"] == spec["template"]["spec"]["containers"][0]["name"]
+    assert spec["podReplacementPolicy"] == "Failed"
 
 
 def test_a_pod_is_named_with_its_namespace(tmp_path: Path) -> None:
