@@ -153,6 +153,7 @@ def main() -> None:
     parser.add_argument("--end", type=int, default=100)
     parser.add_argument("--pace", type=float, default=0.02)
     parser.add_argument("--every", type=int, default=10)
+    parser.add_argument("--lr", type=float, default=0.1, help="0.8 is cured by no two halvings")
     parser.add_argument("--guard-haste", type=float, default=1.0, help="how fast the guard's own clock runs")
     parser.add_argument(
         "--clock-ahead", type=float, default=0.0, help="by how much the host's clock is ahead"
@@ -165,6 +166,7 @@ def main() -> None:
         options.every,
         lambda folder: EventFileWriter(str(folder)),
         wall=lambda: time.time() + options.clock_ahead,
+        lr=options.lr,
         clock=lambda: time.monotonic() * options.guard_haste,
     )
     print(f"job {os.getpid()} trains", flush=True)
