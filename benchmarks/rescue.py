@@ -82,9 +82,11 @@ REMEDIES = (
         },
     ),
     Remedy("q_features", "q_features = critic, tau .005", FIX),
-    Remedy("reinit", "the same, fresh actor and encoder", FIX, BOTH),
+    Remedy("reinit", "q_features = critic, tau .005, fresh actor and encoder", FIX, BOTH),
+    Remedy("skip", "the newest 200 transitions left out", {"skip_replay": 200}),
+    Remedy("fix_and_skip", "q_features = critic, tau .005, and that", FIX | {"skip_replay": 200}),
     Remedy("shipped", "this repository's: the fix, and a penalty on saturation", SHIPPED),
-    Remedy("shipped_reinit", "the same, fresh actor and encoder", SHIPPED, BOTH),
+    Remedy("shipped_reinit", "this repository's, fresh actor and encoder", SHIPPED, BOTH),
 )
 
 
