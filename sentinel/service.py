@@ -117,7 +117,7 @@ def _serve(
                 code = _until(look, wakeup, clock, stop.poll)
             signs.close()
             watcher.drain(DRAIN)
-            watcher.tick()
+            watcher.write_down()
     except KeyboardInterrupt:
         code = 128 + signal.SIGINT  # asked a second time: what is undelivered waits for the next start
     finally:
@@ -188,7 +188,7 @@ def _supervise(
             print(neutral(f"sentinel: {error} The gates are undecided."), file=sys.stderr, flush=True)
             code = final_code(code, [])
     watcher.drain(DRAIN)
-    watcher.tick()
+    watcher.write_down()
     return code
 
 

@@ -170,7 +170,7 @@ class Watcher:
         rewired = plan.settings.service.notify != self.plan.settings.service.notify
         if rewired:
             self._outbox.close()  # what it has not delivered is in the journal, and goes out by the new one
-            self._write_down()
+            self.write_down()
         self._drop()
         launcher = self.plan.settings.service.trainer.launcher
         if rewired:
@@ -199,6 +199,13 @@ class Watcher:
     def drain(self, seconds: float) -> None:
         """Wait for undelivered messages, at most so long; for the end of a process."""
         self._outbox.drain(seconds)
+
+    def write_down(self) -> None:
+        """Record what has been delivered, and queue nothing: whoever comes next would tell it again."""
+        if self._journal is None or self.lost:
+            return
+        with suppress(StateError), self._journal.transaction():  # then it is told twice, which is allowed
+            self._mail.record(self._clock.wall())
 
     def close(self) -> None:
         """Let everything go; a crash does the same."""
@@ -229,13 +236,6 @@ class Watcher:
             pulse=self._pulse,
         )
         return self._engine
-
-    def _write_down(self) -> None:
-        """Record what has been delivered: the next outbox knows nothing of it, and would tell it again."""
-        if self._journal is None or self.lost:
-            return
-        with suppress(StateError), self._journal.transaction():  # where that persists, taking up fails too
-            self._mail.record(self._clock.wall())
 
     def _drop(self) -> None:
         journal, self._journal, self._engine = self._journal, None, None

@@ -70,3 +70,32 @@ def test_what_was_delivered_before_a_change_of_channels_is_not_told_again(tmp_pa
         assert heard == ["said once"]
     finally:
         watcher.close()
+
+
+def test_a_sentinel_that_ends_writes_down_what_was_delivered_and_tells_nothing_more(tmp_path: Path) -> None:
+    """What a last look had queued would arrive, not be written down, and be told again by the next one."""
+    heard: list[str] = []
+    path = tmp_path / "rules.toml"
+    path.write_text(RULES.format("info"))
+    (tmp_path / "state").mkdir()
+    clock = FakeClock()
+    for _life in range(2):
+        watcher = Watcher(
+            tmp_path,
+            tmp_path / "state",
+            Plan(load(path), act=False),
+            clock,
+            wake=lambda: None,
+            open_channels=lambda _settings: {"slack": Ear(heard)},
+        )
+        if not heard:
+            watcher.tell(notice("", "a", "warning", "told", "text", clock.wall()))
+            watcher.tick()
+            watcher.tell(notice("", "b", "warning", "queued at the end", "text", clock.wall()))
+        else:
+            watcher.tick()
+        watcher.drain(10.0)
+        watcher.write_down()
+        watcher.drain(10.0)
+        watcher.close()
+    assert heard == ["told", "queued at the end"]

@@ -7,6 +7,7 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,15 @@ def damage_told(journal: Path) -> None:
         what = f"{row['length']} bytes at byte {row['offset']}" if row["length"] else "all of it"
         if f"{row['path']}: {what}" not in texts:
             raise Broken(f"run {row['run']}: blind for {row['path']} at {row['offset']}, and nobody was told")
+
+
+def watchdog(journal: Path, seconds: float) -> None:
+    """The alert that always fires comes at its interval, whatever restarts lie between."""
+    query = "SELECT queued FROM messages WHERE channel = 'console' AND key LIKE '/watchdog/%' ORDER BY id"
+    at = [row["queued"] for row in rows(journal, query)]
+    early = [later - before for before, later in pairwise(at) if 0 <= later - before < seconds]
+    if early or not at:
+        raise Broken(f"{len(at)} watchdog messages, too early after the one before by {early}")
 
 
 def decided(trainer: Trainer, journal: Path) -> None:

@@ -81,6 +81,8 @@ summary = "silent for {{value:.0f}} s"
 {more}
 """
 
+WATCHDOG = 'watchdog_every = "6h"'
+
 MORE = """
 [[rule]]
 name = "loss_huge"
@@ -92,9 +94,9 @@ summary = "loss is {value:.6g}"
 
 def write_rules(folder: Path) -> None:
     """Write the files that a reload may find: the usual rules, others, and broken ones."""
-    usual = RULES.format(at_least="info", more="", watchdog="")
+    usual = RULES.format(at_least="info", more="", watchdog=WATCHDOG)
     (folder / "usual.toml").write_text(usual)
-    (folder / "other.toml").write_text(RULES.format(at_least="warning", more=MORE, watchdog=""))
+    (folder / "other.toml").write_text(RULES.format(at_least="warning", more=MORE, watchdog=WATCHDOG))
     (folder / "broken.toml").write_text(
         usual.replace("loss > 10", "loss >> 10").replace('"critical"', '"dire"')
     )
@@ -150,7 +152,8 @@ class Lives:
 
     Attributes:
         life: number of the present or last life. watcher: of the present one; None while there is none.
-        ended: how each life ended: killed or stopped; a change of channels begins a new one too.
+        ended: how each life ended: stopped, or killed, which is also said of one that ended while it could
+            not remember; reloaded, since a change of channels begins a new one.
         rules: the file in force.
     """
 
@@ -255,11 +258,17 @@ class Lives:
             self._die()
 
     def stop(self) -> None:
-        """SIGTERM: what is queued is delivered if it can be, and written down."""
-        if self.tick(None) and self.tick(None):
+        """SIGTERM: what is queued is delivered if it can be, and written down if that can be."""
+        if self.tick(None):
             assert self.watcher is not None
+            try:
+                self.watcher.write_down()
+            except Killed:
+                self._die()
+                return
+            forgetful = self.watcher.lost
             self.watcher.close()
-            self._let_go("stopped")
+            self._let_go("killed" if forgetful else "stopped")
 
     def _die(self) -> None:
         self._disk.lose_power(self.journal)

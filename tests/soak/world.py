@@ -144,7 +144,7 @@ class Soak:
         elif not trainer.alive:
             self.note(f"{trainer.name} died over a command")
             self.after(self.chance.choice([20.0, 300.0, 2000.0]), lambda: faults.restart(self, trainer))
-        elif trainer.calm_points == checks.MOST_SICK_POINTS and self.lives.sees:
+        elif trainer.calm_points == checks.MOST_SICK_POINTS and self.lives.sees and not self.full.control:
             self._tick_once()
             if trainer.calm_points and self.lives.sees:
                 checks.decided(trainer, self.lives.journal)
@@ -252,6 +252,8 @@ class Soak:
         self._anew = True
         if not self.lives.sees:
             trainer.stirred = "begun unseen"
+        elif self.lives.rules != "usual":
+            trainer.stirred = OTHER_RULES
         self.note(f"{name} begins: {course}")
 
     def retire(self, trainer: Trainer) -> None:
@@ -316,6 +318,7 @@ class Soak:
         self._until(self.clock.since_boot + 7200.0)
         self.check()
         checks.damage_told(self.lives.journal)
+        checks.watchdog(self.lives.journal, 6 * 3600.0)
         checks.all_told(self.lives.journal, self.world.delivered, self.world.refused)
         self.lives.stop()
         for trainer in self.trainers.values():
