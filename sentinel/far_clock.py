@@ -41,7 +41,7 @@ class FarClock:
             self._offsets.append(beat - monotonic)
         self._last = beat
 
-    def awaited(self, monotonic: float) -> bool:
+    def is_awaited(self, monotonic: float) -> bool:
         """Whether nothing is known of it yet, and soon will be."""
         return self._last is not None and not self.known and monotonic - self._since < PATIENCE
 

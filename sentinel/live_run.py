@@ -26,6 +26,7 @@ from sentinel.clusters import Standing, Workload
 from sentinel.clusters.reach import NOT_YET, Reach
 from sentinel.clusters.requeue import Requeue
 from sentinel.config import Settings
+from sentinel.discover import called
 from sentinel.dispatch import Dispatch, Settled
 from sentinel.far_clock import AGREES, FarClock
 from sentinel.gate_watch import GatePlan, LiveGates
@@ -119,7 +120,7 @@ class LiveRun:
         self._attempts = Attempts(self._judge, self._tail, rewinds, rows.probes())
         settings, journal, clock, reach = tools.settings, tools.journal, tools.clock, tools.reach
         dispatch = Dispatch(name, folder, journal, settings.patience, clock, reach, act=tools.act)
-        terms = settings.terms(clock, name, reach)
+        terms = settings.terms(clock, called(name, folder), reach)
         requeue = None
         if reach is not None and reach.clusters:
             requeue = Requeue(name, folder, settings, journal, reach, clock, act=tools.act)
@@ -262,7 +263,7 @@ class LiveRun:
         self._say("far-clock", "info", "the trainer's clock is another", text, now, advice)
 
     def _awaits_clock(self, monotonic: float) -> bool:
-        return self._far.awaited(monotonic) and not self.trainer.registration.finished
+        return self._far.is_awaited(monotonic) and not self.trainer.registration.finished
 
     def _end_the_jump(self, chunk: Chunk, now: float) -> None:
         """Judge a silence that lies between two points because of the clock, as a replay does; but nothing is
