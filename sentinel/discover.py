@@ -65,6 +65,11 @@ def age_order(path: Path) -> tuple[int, list[tuple[int, str]]]:
     return int(stamp[1]) if stamp else 0, [(int(p), "") if p.isdecimal() else (0, p) for p in parts]
 
 
+def called(name: str, folder: Path) -> str:
+    """Give the name that people know a run by: the log directory as a run goes by the folder's own."""
+    return folder.resolve().name if name == "." else name
+
+
 def scan(logdir: Path) -> Runs:
     """Find every run at and below `logdir`, following links to folders, each folder once.
 

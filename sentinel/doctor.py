@@ -17,7 +17,7 @@ from sentinel.clock import Clock
 from sentinel.clusters.diagnosis import look_at_job
 from sentinel.clusters.opening import reach_for
 from sentinel.config import Settings
-from sentinel.discover import RunFiles, scan
+from sentinel.discover import RunFiles, called, scan
 from sentinel.errors import StateError, TailError
 from sentinel.events import EventFile
 from sentinel.holders import Holders
@@ -146,7 +146,7 @@ def _run(
     named: Process | None,
 ) -> RunReport:
     report = RunReport(name)
-    registration = Registration(files.path, settings.terms(clock, name))
+    registration = Registration(files.path, settings.terms(clock, called(name, files.path)))
     known = (
         Attached.from_record(RunRows(journal, name).fact("attached")) if journal is not None else Attached()
     )
@@ -160,7 +160,7 @@ def _run(
     if not report.live:
         return report
     _look_at_trainer(report, registration, settings, _job(journal, name))
-    _look_at_cluster(report, registration, settings, clock)
+    _look_at_cluster(report, registration, settings, clock, called(name, files.path))
     _look_at_files(report, files.event_files, clock.wall())
     return report
 
@@ -237,9 +237,11 @@ def _way(verb: str, registration: Registration, settings: Settings, job: Process
     return f"no: {registration.unreachable or never or f'the trainer does not know the command {verb!r}'}"
 
 
-def _look_at_cluster(report: RunReport, registration: Registration, settings: Settings, clock: Clock) -> None:
+def _look_at_cluster(
+    report: RunReport, registration: Registration, settings: Settings, clock: Clock, run: str
+) -> None:
     """Say what its cluster can do for a trainer that runs in a job."""
-    launcher, terms = settings.service.trainer.launcher, settings.terms(clock, report.run)
+    launcher, terms = settings.service.trainer.launcher, settings.terms(clock, run)
     cluster = reach_for(launcher, clock.monotonic, int).clusters.get(launcher or "")
     found = look_at_job(registration, terms.workload, cluster, resumes=settings.resume is not None)
     if found is None:

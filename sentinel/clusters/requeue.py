@@ -293,6 +293,11 @@ class Requeue:
             said, _ = self._answers.get((number, "cancelled"), ("", 0.0))
             why = f"the job goes on {grace + CANCEL:g} s after it was cancelled"
             self._commands.settle(row, "failed", said or why, now)
+        elif row["state"] == "killing":
+            said, when = self._answers.get((number, "cancelled"), ("", monotonic))
+            if NO_ANSWER in said and monotonic - when >= AGAIN:
+                del self._answers[number, "cancelled"]
+                self._to_do.append((number, "cancelled", partial(cluster.end, workload)))
 
     @property
     def _asker(self) -> str:

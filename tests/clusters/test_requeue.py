@@ -14,7 +14,7 @@ import pytest
 
 from sentinel.attachment import Attached
 from sentinel.checkpoints import Checkpoint
-from sentinel.clusters import RESUME, Sight, Standing, Workload
+from sentinel.clusters import NO_ANSWER, RESUME, Sight, Standing, Workload
 from sentinel.clusters.reach import STALE, Reach
 from sentinel.clusters.requeue import Requeue
 from sentinel.config import Settings, load
@@ -46,6 +46,8 @@ class OneJob:
     def __init__(self) -> None:
         self.now = JOB
         self.running = True
+        self.deaf = False
+        self.refusals: list[str] = []
         self.restarts: list[Workload] = []
         self.why_not = ""
         self.holds = threading.Event()
@@ -64,11 +66,13 @@ class OneJob:
 
     def ask(self, workload: Workload, signum: signal.Signals) -> str:
         """Obey SIGTERM."""
-        self.running = False
+        self.running = self.deaf
         return ""
 
     def end(self, workload: Workload) -> str:
-        """End."""
+        """End, once nothing forbids it any more."""
+        if self.refusals:
+            return self.refusals.pop()
         self.running = False
         return ""
 
@@ -226,6 +230,19 @@ def test_terminate_is_done_when_the_job_has_ended(stage: Stage) -> None:
     stage.ask("terminate")
     stage.settle("done")
     assert not stage.cluster.running
+
+
+def test_an_end_that_may_be_granted_later_is_asked_for_again(stage: Stage) -> None:
+    """A disruption budget, a server that does not answer: `terminate` does not give up at the first word."""
+    stage.cluster.deaf, stage.cluster.refusals = True, [f"not evicted: the server {NO_ANSWER} for good"] * 2
+    stage.ask("terminate")
+
+    def done() -> bool:
+        stage.tick()
+        return stage.row()[0] == "done"
+
+    until(done, "it has ended", 10)
+    assert not stage.cluster.refusals
 
 
 def test_a_cluster_that_hangs_holds_up_nobody_and_its_jobs_become_unknown(stage: Stage) -> None:
