@@ -27,13 +27,15 @@ LONGEST = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What arrived: the message, in which thread, told by which life of the sentinel."""
+    """What arrived: the message, in which thread, told by which life of the sentinel; `edited`: the thread's
+    first message already said it.
+    """
 
     key: str
     ref: str
     thread_ref: str | None
     life: int
-    at: float
+    edited: bool
 
 
 @dataclass
@@ -42,13 +44,14 @@ class World:
 
     Attributes:
         moods: how each channel is. delivered: what has arrived. refused: keys that never will.
+        edited: keys of the messages that a thread's first message has been made to say.
     """
 
-    wall: Callable[[], float]
     random: random.Random
     moods: dict[str, Mood] = field(default_factory=dict)
     delivered: dict[str, list[Delivery]] = field(default_factory=dict)
     refused: dict[str, set[str]] = field(default_factory=dict)
+    edited: set[str] = field(default_factory=set)
     number: int = 0
 
 
@@ -67,13 +70,15 @@ class Channel:
         self._answer(message)
         self._world.number += 1
         ref = f"{self.name}/{self._world.number}"
-        found = Delivery(message.key, ref, thread_ref, self._life, self._world.wall())
+        edited = message.key in self._world.edited
+        found = Delivery(message.key, ref, thread_ref, self._life, edited)
         self._world.delivered.setdefault(self.name, []).append(found)
         return ref
 
     def edit(self, first_ref: str, message: Message) -> None:
         """The first message of a thread says how things stand."""
         self._answer(None)
+        self._world.edited.add(message.key)
 
     def _answer(self, message: Message | None) -> None:
         self.turn.wait()

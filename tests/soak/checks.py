@@ -68,7 +68,9 @@ def budgets(trainers: Iterable[Trainer], journal: Path) -> None:
 
 
 def told(journal: Path, delivered: Mapping[str, Sequence[Delivery]], ended: Mapping[int, str]) -> None:
-    """Messages arrive in the order of their thread, and twice only where a kill lies between."""
+    """Messages arrive in the order of their thread, and twice only where a kill lies between, or an end before
+    the thread's first message could be made to say it too: that is then done with a second delivery.
+    """
     queued: dict[tuple[str, str], int] = {}
     thread: dict[tuple[str, str], str] = {}
     opened: dict[tuple[str, str], str] = {}
@@ -85,7 +87,8 @@ def told(journal: Path, delivered: Mapping[str, Sequence[Delivery]], ended: Mapp
                 continue  # told past the journal, while that could not be written
             if each.key in first:
                 before = first[each.key]
-                if before.life == each.life or ended.get(before.life) != "killed":
+                owed = before.thread_ref is not None and not each.edited
+                if before.life == each.life or not (owed or ended.get(before.life) == "killed"):
                     how = ended.get(before.life, "goes on")
                     raise Broken(
                         f"{channel} was told {each.key} twice; life {before.life} {how}, now {each.life}"

@@ -39,6 +39,9 @@ def restart(soak: Soak, trainer: Trainer) -> None:
         return
     lower, marked = soak.chance.random() < 0.8, soak.chance.random() < 0.7
     trainer.paused = False
+    if trainer.unmarked:  # trainer.json tells of its last start alone, and the files of that one nothing
+        trainer.stirred = trainer.stirred or "a start without a mark"
+    trainer.unmarked = not marked
     trainer.start(lower=lower, marked=marked)
     soak._anew = True
     soak.note(f"{trainer.name} begins again at step {trainer.step}, lr {trainer.lr:g}, marked: {marked}")

@@ -99,7 +99,7 @@ class Trainer:
         sick_points: points of the present sickness. calm_points: those since the world was last disturbed.
         onset: the first step of it. points: logged points in all.
         stirred: what was done to it that makes a replay of its files another story; "" for nothing.
-        done: (id, verb, step) of each command that took effect.
+        unmarked: its last start is not in its event files. done: (id, verb, step) of each command that took effect.
     """
 
     folder: Path
@@ -115,6 +115,7 @@ class Trainer:
     finished: str = ""
     stirred: str = ""
     calm_points: int = 0
+    unmarked: bool = False
     points: int = 0
     sick_points: int = 0
     ever_sick: bool = False

@@ -65,7 +65,7 @@ class Soak:
         self.kernel = Kernel(folder / "proc")
         self.disk = Disk()
         self.full = Full()
-        self.world = World(self.clock.wall, random.Random(seed + 1))
+        self.world = World(random.Random(seed + 1))
         write_rules(folder)
         self.settings = load(folder / "usual.toml")
         jitter = random.Random(seed + 2).random
