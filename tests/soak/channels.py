@@ -44,14 +44,14 @@ class World:
 
     Attributes:
         moods: how each channel is. delivered: what has arrived. refused: keys that never will.
-        edited: keys of the messages that a thread's first message has been made to say.
+        edited: channels and keys of what a thread's first message has been made to say.
     """
 
     random: random.Random
     moods: dict[str, Mood] = field(default_factory=dict)
     delivered: dict[str, list[Delivery]] = field(default_factory=dict)
     refused: dict[str, set[str]] = field(default_factory=dict)
-    edited: set[str] = field(default_factory=set)
+    edited: set[tuple[str, str]] = field(default_factory=set)
     number: int = 0
 
 
@@ -70,7 +70,7 @@ class Channel:
         self._answer(message)
         self._world.number += 1
         ref = f"{self.name}/{self._world.number}"
-        edited = message.key in self._world.edited
+        edited = (self.name, message.key) in self._world.edited
         found = Delivery(message.key, ref, thread_ref, self._life, edited)
         self._world.delivered.setdefault(self.name, []).append(found)
         return ref
@@ -78,7 +78,7 @@ class Channel:
     def edit(self, first_ref: str, message: Message) -> None:
         """The first message of a thread says how things stand."""
         self._answer(None)
-        self._world.edited.add(message.key)
+        self._world.edited.add((self.name, message.key))
 
     def _answer(self, message: Message | None) -> None:
         self.turn.wait()

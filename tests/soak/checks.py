@@ -68,8 +68,8 @@ def budgets(trainers: Iterable[Trainer], journal: Path) -> None:
 
 
 def told(journal: Path, delivered: Mapping[str, Sequence[Delivery]], ended: Mapping[int, str]) -> None:
-    """Messages arrive in the order of their thread, and twice only where a kill lies between, or an end before
-    the thread's first message could be made to say it too: that is then done with a second delivery.
+    """Messages arrive in the order of their thread, and twice only where a kill lies between, or an end
+    before the thread's first message could be made to say it too: a second delivery brings that.
     """
     queued: dict[tuple[str, str], int] = {}
     thread: dict[tuple[str, str], str] = {}

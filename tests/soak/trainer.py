@@ -99,7 +99,8 @@ class Trainer:
         sick_points: points of the present sickness. calm_points: those since the world was last disturbed.
         onset: the first step of it. points: logged points in all.
         stirred: what was done to it that makes a replay of its files another story; "" for nothing.
-        unmarked: its last start is not in its event files. done: (id, verb, step) of each command that took effect.
+        unmarked: its last start is not in its event files.
+        done: (id, verb, step) of each command that took effect.
     """
 
     folder: Path
