@@ -174,6 +174,7 @@ def test_a_server_that_gives_no_answer_ends_nothing(
     assert seen.standing is Standing.UNKNOWN
     assert seen.words
     assert seen.words.isprintable()
+    assert ("holds no token" in seen.words) is (trouble == "not ours"), "it is not even sent"
     assert not [path for _, path, _, _ in api.asked if path == api.job], "no redirect is followed"
     assert "a-service-accounts-token" not in seen.words
     assert cluster.restart(REGISTERED).startswith("not evicted")
