@@ -130,6 +130,7 @@ def main() -> int:
     weight, rate = job.model.module.weight.item(), job.optimizer.param_groups[0]["lr"]
     print(f"rank {dist.get_rank()}: {outcome} at step {job.step}, lr {rate:g}, weight {weight!r}", flush=True)
     job.guard.finish(outcome)
+    dist.barrier()  # a rank that tears the group down while another still uses it may abort
     dist.destroy_process_group()
     return 0
 

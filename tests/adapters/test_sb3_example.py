@@ -23,7 +23,7 @@ def test_a_diverging_ddpg_is_taken_back_and_cured(scene: Scene) -> None:
         *("--state", str(scene.state), str(scene.logdir), *job),
         log="sentinel.log",
     )
-    assert until(lambda: whole.poll() is not None, "the run is over", 90)
+    assert until(lambda: whole.poll() is not None, "the run is over", 240)
     said = scene.said("sentinel.log")
     assert whole.returncode == 0, said
     assert "tau 0.005" in said, said
