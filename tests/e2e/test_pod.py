@@ -45,7 +45,9 @@ def test_in_one_pid_namespace_a_deaf_trainer_is_ended_by_force(scene: Scene) -> 
     assert (row["state"], row["reason"]) == ("done", "ended by SIGTERM")
 
 
-@pytest.mark.parametrize(("alone", "seen"), [((), "other host"), (("--alone",), "unknown")])
+@pytest.mark.parametrize(
+    ("alone", "seen"), [((), "other host"), pytest.param(("--alone",), "unknown", marks=pytest.mark.slow)]
+)
 def test_in_two_pid_namespaces_nothing_is_signalled_and_no_end_is_believed(
     alone: tuple[str, ...], seen: str, scene: Scene
 ) -> None:
@@ -67,6 +69,7 @@ def test_in_two_pid_namespaces_nothing_is_signalled_and_no_end_is_believed(
     assert not [row for row in scene.rows("SELECT what FROM command_steps") if "SIGTERM" in row["what"]]
 
 
+@pytest.mark.slow
 def test_in_two_pid_namespaces_a_letter_does_all_that_a_letter_can(scene: Scene) -> None:
     """Without `shareProcessNamespace` the trainer finds its letters within a second, as from another host."""
     job = ("-m", "tests.e2e.job", str(scene.logdir / "a"), "--diverge-at", "20", "--end", "60")
