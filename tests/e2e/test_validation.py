@@ -14,7 +14,9 @@ ROOT = Path(__file__).parents[2]
 STATE = ["--observation", "state", "--encoder", "mlp", "--npcs", "0"]  # a tenth of the time of images
 
 
-@pytest.mark.parametrize(("preset", "code"), [pytest.param("healthy", 0, marks=pytest.mark.slow), ("incident", 1)])
+@pytest.mark.parametrize(
+    ("preset", "code"), [pytest.param("healthy", 0, marks=pytest.mark.slow), ("incident", 1)]
+)
 def test_a_healthy_run_passes_and_the_incident_is_ended(preset: str, code: int, tmp_path: Path) -> None:
     """The exit code is the gate's; the sick run is ended by a letter where the gate has failed."""
     command = [sys.executable, "-m", "examples.validation", "2000", "--logdir", str(tmp_path), "--seed", "1"]
