@@ -17,6 +17,7 @@ from trainer import config as configuration
 from trainer.checkpoint import CheckpointError
 from trainer.config import ConfigError
 from trainer.loop import Trainer
+from trainer.ranks import Alone, joined
 
 USAGE, STATE, NO_SIMULATOR = 2, 4, 75
 """Exit codes: the flags or the folder do not fit; a checkpoint cannot be used; the simulator stayed away.
@@ -34,13 +35,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return verify(given[1:])
     try:
         asked = configuration.from_arguments(given)
-        trainer = Trainer(asked.config, changes=asked.changes, reinit=asked.reinit, say=_say)
     except ConfigError as error:
-        print(f"trainer: {error}", file=sys.stderr)
-        return USAGE
-    except CheckpointError as error:
-        print(f"trainer: {error}; nothing was changed", file=sys.stderr)
-        return STATE
+        return _refuse(error)
+    return train(asked, joined())
+
+
+def train(asked: configuration.Request, ranks: Alone) -> int:
+    """Train what was asked for, as one of `ranks`, and return the exit code."""
+    say = _say if ranks.number == 0 else _say_nothing
+    try:
+        trainer = Trainer(asked.config, changes=asked.changes, reinit=asked.reinit, say=say, ranks=ranks)
+    except (ConfigError, CheckpointError) as error:
+        return _refuse(error)
 
     def stop(number: int, _frame: object) -> None:
         trainer.stop_signal = number
@@ -51,12 +57,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         outcome = trainer.run()
     except envs.UnknownEnvironmentError as error:  # only the simulator itself knows what it has
-        print(f"trainer: {error}", file=sys.stderr)
-        return USAGE
-    print(f"trainer: {outcome} at step {trainer.step}: {trainer.run_dir}")
+        return _refuse(error)
+    say(f"trainer: {outcome} at step {trainer.step}: {trainer.run_dir}")
+    ranks.leave()  # a rank that fails does not: its death ends the others
     if outcome == "failed":
         return NO_SIMULATOR
     return 0 if trainer.stop_signal is None else 128 + trainer.stop_signal
+
+
+def _refuse(error: ValueError) -> int:
+    if isinstance(error, CheckpointError):
+        print(f"trainer: {error}; nothing was changed", file=sys.stderr)
+        return STATE
+    print(f"trainer: {error}", file=sys.stderr)
+    return USAGE
 
 
 def verify(paths: Sequence[str]) -> int:
@@ -79,6 +93,10 @@ def verify(paths: Sequence[str]) -> int:
 
 def _say(text: str) -> None:
     print(text, flush=True)
+
+
+def _say_nothing(_text: str) -> None:
+    """A rank that is not the first: it would say the same."""
 
 
 if __name__ == "__main__":

@@ -8,6 +8,9 @@ Why it exists: a rollback to half a state (networks without targets, optimiser m
 run that merely looks the same. The format is shared with the sentinel, which verifies without torch:
 `<run>/checkpoints/<attempt:02d>-<step:08d>/manifest.json` names the files, also replay segments as
 `../../replay/…`.
+
+A run of several ranks has one checkpoint: rank 0's state, with the parts of the `others` in it. Their
+segments lie in folders of their own, `../../replay/rank1/…`.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +88,7 @@ def write(
     Args:
         folder: of all checkpoints of the run.
         state: plain types, arrays and tensors, nested.
-        segments: of the replay, already fsynced.
+        segments: of the replay, already fsynced; names are relative to its folder.
         replay_folder: where they lie.
         why: "interval", "command", "start" or "end"; for people and for pruning.
 
@@ -198,7 +201,7 @@ def read(path: Path) -> Checkpoint:
     manifest = read_manifest(path)
     state = _unpack(torch.load(path / STATE, weights_only=True, map_location="cpu"))
     segments = tuple(
-        Segment(Path(relative).name, entry["first_row"], entry["bytes"], entry["sha256"])
+        Segment(_segment(relative), entry["first_row"], entry["bytes"], entry["sha256"])
         for relative, entry in manifest["files"].items()
         if relative != STATE
     )
@@ -274,8 +277,61 @@ def prune(folder: Path, doomed: Iterable[str]) -> set[str]:
             manifest = read_manifest(folder / name)
         except CheckpointError:
             continue  # nothing can be restored from it, so its segments need not be kept
-        referenced |= {Path(relative).name for relative in manifest["files"] if relative != STATE}
+        referenced |= {_segment(relative) for relative in manifest["files"] if relative != STATE}
     return referenced
+
+
+def _segment(relative: str) -> str:
+    """A segment's name in the replay's folder: what comes behind `../../<folder>/`."""
+    return str(Path(*Path(relative).parts[3:]))
+
+
+# -- several ranks ---------------------------------------------------------------------------------
+
+
+def folder_of(rank: int) -> str:
+    """Where a rank's segments are, in the replay's folder: rank 0's lie in it itself."""
+    return f"rank{rank}" if rank else ""
+
+
+def joined(
+    parts: Sequence[tuple[Mapping[str, Any], Sequence[Segment]]],
+) -> tuple[dict[str, Any], list[Segment]]:
+    """One state and its segments, of the parts of all ranks: rank 0's, with the `others` in it."""
+    state = dict(parts[0][0])
+    if len(parts) > 1:
+        state["others"] = [dict(part) for part, _ in parts[1:]]
+    segments = [
+        replace(segment, name=str(Path(folder_of(rank), segment.name)))
+        for rank, (_, own) in enumerate(parts)
+        for segment in own
+    ]
+    return state, segments
+
+
+def part_of(found: Checkpoint, rank: int, ranks: int) -> Checkpoint:
+    """What one of `ranks` ranks goes on from: what all share, its own part, and its own segments.
+
+    Raises:
+        CheckpointError: the checkpoint is of another number of ranks.
+    """
+    others = found.state.get("others", [])
+    if len(others) + 1 != ranks:
+        was = len(others) + 1
+        start = (
+            f"torchrun --nproc-per-node {was} -m trainer" if others else "python -m trainer, without torchrun"
+        )
+        raise CheckpointError(
+            f"checkpoint {found.name} is of {was} rank{'s' * (was > 1)}, this run has {ranks}, and each rank "
+            f"goes on from its own replay and environment; go on with {start}"
+        )
+    state = {key: value for key, value in found.state.items() if key != "others"}
+    own = [s for s in found.segments if str(Path(s.name).parent) == (folder_of(rank) or ".")]
+    return replace(
+        found,
+        state=state | (others[rank - 1] if rank else {}),
+        segments=tuple(replace(segment, name=Path(segment.name).name) for segment in own),
+    )
 
 
 # -- plain data ------------------------------------------------------------------------------------

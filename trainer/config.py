@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sentinel.guard import Parameter
+from trainer import envs
 from trainer.driving.kinematic_world import SCENARIOS
 from trainer.td3 import Hyperparameters, Shape
 
@@ -49,8 +50,12 @@ class Config:
         0, "which road of the driving world, 0 to 2; with carla only the usual number of cars: 20, 50, 100"
     )
     npcs: int = _option(20, "other cars on it; as many are put on the road as fit")
-    carla_host: str = _option("localhost", "where the CARLA server is")
-    carla_port: int = _option(2000, "and its RPC port")
+    carla_host: str = _option(
+        "localhost", "where the CARLA server is; several machines, of several servers: with commas between"
+    )
+    carla_port: int = _option(
+        2000, "and its RPC port; of several servers on one machine each next one's is higher by 10"
+    )
     tm_port: int = _option(8000, "port of CARLA's TrafficManager on this machine; restarts take the next 19")
     town: str = _option("Town01", "CARLA's map")
     weather: str = _option("", "CARLA's weather preset (ClearNoon); none leaves it as it is")
@@ -142,6 +147,37 @@ class Config:
             encoder=self.encoder,
             feature_dim=self.feature_dim,
             shared_encoder=self.shared_encoder,
+        )
+
+    def carla_server(self, number: int = 0) -> envs.CarlaServer:
+        """Of several servers the one of that number: machine by machine, then the machines' next ports."""
+        hosts = self.carla_host.split(",")
+        port = self.carla_port + 10 * (
+            number // len(hosts)
+        )  # a server takes the two ports behind its own too
+        return envs.CarlaServer(
+            host=hosts[number % len(hosts)].strip(),
+            port=port,
+            tm_port=self.tm_port + 20 * number,
+            town=self.town,
+            weather=self.weather,
+            traffic_seed=self.traffic_seed + number,
+            timeout=self.carla_timeout,
+        )
+
+    def make_env(self, number: int = 0) -> envs.Env:
+        """Make the environment of a rank or an actor.
+
+        Raises:
+            UnknownEnvironmentError: as envs.make.
+        """
+        return envs.make(
+            self.env,
+            observation=self.observation,
+            image_size=self.image_size,
+            scenario=self.scenario,
+            npcs=self.npcs,
+            carla=self.carla_server(number),
         )
 
     @property

@@ -15,7 +15,7 @@ import dataclasses
 import random
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +23,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sentinel.guard import Command, Guard
+from sentinel.guard import Command
 from trainer import checkpoint as checkpoints
 from trainer import config as configuration
 from trainer import envs, metrics
+from trainer import simulator as simulators
 from trainer.checkpoint import Checkpoint, CheckpointError
 from trainer.config import Config, ConfigError
 from trainer.driving.world import SimulatorFaultError
-from trainer.replay import DamagedReplayError, Journal, Replay
+from trainer.ranks import Alone
+from trainer.replay import DamagedReplayError, Journal, Replay, Segment
 from trainer.simulator import Simulator
 from trainer.td3 import TD3, Hyperparameters, Observation
 
@@ -44,6 +46,10 @@ EVER = 1 << 62
 """The last step of an attempt that still goes on."""
 
 
+class RanksDifferError(RuntimeError):
+    """The ranks of a run no longer hold the same networks."""
+
+
 class Trainer:
     """One run in its folder.
 
@@ -52,6 +58,7 @@ class Trainer:
         changes: hyperparameters that differ from that checkpoint's.
         reinit: parts that get fresh weights.
         say: where lines for people go.
+        ranks: the processes of the run, of which this is one.
 
     Raises:
         ConfigError: the folder already holds a run, or the environment does not fit.
@@ -65,28 +72,32 @@ class Trainer:
         changes: Mapping[str, Any] | None = None,
         reinit: Iterable[str] = (),
         say: Callable[[str], None] = print,
+        ranks: Alone | None = None,
     ) -> None:
         self.config = config
         self.run_dir = config.run_dir
+        self.ranks = ranks or Alone()
         self._say = say
         self.stop_signal: int | None = None
         """Set by a signal handler: the run ends at the next step boundary, after a checkpoint."""
         torch.set_num_threads(config.threads)
-        torch.manual_seed(config.seed)
-        random.seed(config.seed)
-        np.random.seed(config.seed)  # of environments that draw from the global generators
-        self.rng = np.random.default_rng(config.seed)
+        seed = self.ranks.seed(config.seed)
+        torch.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed)  # of environments that draw from the global generators
+        self.rng = np.random.default_rng(seed)
+        self.batch_size = self._share("batch_size", config.batch_size)
         self.env = self._make_env()
         self.simulator = Simulator(config.carla_patience, say) if envs.has_simulator(self.env) else None
         self.eval_env = self._make_env() if self.simulator is None else envs.beside(self.env)
-        self.env.action_space.seed(config.seed)
+        self.env.action_space.seed(seed)
         self._between = self.simulator is not None
         """No episode is under way: the next one begins as soon as the simulator is there."""
-        self._episode_seed: int | None = config.seed
+        self._episode_seed: int | None = seed
         if self._between:  # the guard beats and polls while it starts, so the wait for it is the loop's
             self.observation = envs.unseen(self.env)
         else:
-            self.observation = envs.see(self.env.reset(seed=config.seed)[0])
+            self.observation = envs.see(self.env.reset(seed=seed)[0])
         image = self.observation.get("image")
         frames, size = (image.shape[0], image.shape[1]) if image is not None else (0, 0)
         vector_dim, action_dim = self.observation["vector"].shape[0], self.env.action_space.shape[0]  # type: ignore[index]  # a Box, envs.make has checked
@@ -96,9 +107,11 @@ class Trainer:
             config.hyperparameters(),
             self.device,
             bf16=config.bf16,
+            average=self.ranks.average if self.ranks.count > 1 else None,
         )
+        self.ranks.spread(self.agent.tensors())
         self.replay = Replay(
-            config.replay_size,
+            self.ranks.share(config.replay_size),
             vector_dim=vector_dim,
             action_dim=action_dim,
             frames=frames,
@@ -109,14 +122,15 @@ class Trainer:
         self.step = 0
         self.episode = metrics.Episode()
         self.reward_bound = 0.0
-        self.journal = Journal(self.run_dir / "replay")
+        self.journal = Journal(self.run_dir / "replay" / checkpoints.folder_of(self.ranks.number))
         self.outcome: str | None = None
         resumed = self._resume()
         self._change(changes or {}, reinit)
         declared = configuration.declaration(self.agent.parameters, shared=self.agent.shape.shared_encoder)
-        self.guard = Guard(self.run_dir, parameters=declared, reinit=self.agent.reinitialisable)
+        self.guard = self.ranks.guard(self.run_dir, parameters=declared, reinit=self.agent.reinitialisable)
         self.lineage = [*(_cut(resumed) if resumed else []), (self.guard.attempt, EVER)]
-        self.metrics = metrics.Metrics(self.run_dir, None if resumed is None else self.step + 1)
+        log = metrics.Metrics if self.ranks.number == 0 else metrics.Unwritten
+        self.metrics = log(self.run_dir, None if resumed is None else self.step + 1)
         self._logged_at = (self.step, time.perf_counter())
         self._save("start")
 
@@ -127,16 +141,14 @@ class Trainer:
         config = self.config
         try:
             while self.outcome is None and self.step < config.max_timesteps:
-                if self._between and not self._begin_waiting_episode():
-                    if self.outcome is None:
-                        self._obey()
+                if self.simulator is not None and not self._all_are_there(self.simulator):
                     continue
                 learning = self.step >= config.start_timesteps
                 self.guard.beat(self.step, "update" if learning else "collect")
                 if not self._collect(self._explore() if learning else self._random_action()):
                     continue
                 if learning:
-                    self.agent.update(self.replay.sample(config.batch_size, self.device))
+                    self.agent.update(self.replay.sample(self.batch_size, self.device))
                 if self.step % config.log_interval == 0:
                     self._log()
                 if self.step % config.checkpoint_interval == 0:
@@ -179,14 +191,17 @@ class Trainer:
     def _collect(self, action: Action) -> bool:
         """One environment step, stored; the end of an episode is logged and the next one begun.
 
-        False when the simulator failed under it: then it never happened.
+        False when the simulator failed under it, on all ranks: then it never happened.
         """
         began = time.perf_counter()
         after, reward, terminated, truncated, info = self.env.step(envs.to_env(action, self.env.action_space))
         if self.simulator is not None:
-            if "simulator_fault" in info:
-                self._suffer(self.simulator, info["simulator_fault"])
-                return False
+            fault = info.get("simulator_fault")
+            counts = self.ranks.any(fault is None)
+            if fault is not None:
+                self._suffer(self.simulator, fault)
+                self.step += counts  # the other ranks' step is ours too
+                return counts
             self.simulator.stepped(time.perf_counter() - began)
         reward, after, ended = float(reward), envs.see(after), bool(terminated or truncated)
         self.replay.add(action, reward, after, terminated=bool(terminated), ended=ended)
@@ -214,15 +229,24 @@ class Trainer:
         self._between = True
         self.metrics.log(simulator.scalars(), self.step)
 
-    def _begin_waiting_episode(self) -> bool:
+    def _all_are_there(self, simulator: Simulator) -> bool:
+        """Whether every rank is in an episode; all wait for one whose simulator is away, or give up."""
+        if self.ranks.all(not self._between or self._begin_waiting_episode(simulator)):
+            return True
+        self.guard.beat(self.step, "start")
+        if self.ranks.any(simulator.given_up):
+            self._save("end")
+            if simulator.given_up:
+                simulator.gives_up(envs.trouble(self.env))
+            self.outcome = "failed"
+        else:
+            self._obey()
+        return False
+
+    def _begin_waiting_episode(self, simulator: Simulator) -> bool:
         """Begin the episode that waits for the simulator; False while that is away, or is given up."""
-        simulator = self.simulator
-        assert simulator is not None
         self.guard.beat(self.step, "start")
         if simulator.given_up:
-            self._save("end")
-            simulator.gives_up(envs.trouble(self.env))
-            self.outcome = "failed"
             return False
         if not envs.ready(self.env, WAIT):
             if simulator.waits(envs.trouble(self.env)):
@@ -251,11 +275,18 @@ class Trainer:
             scalars["time/steps_per_second"] = (self.step - step) / (now - then)
         self._logged_at = (self.step, now)
         if self.simulator is not None:
-            scalars |= self.simulator.scalars()
+            scalars |= simulators.together(self.ranks.gather(self.simulator.scalars()))
         self.metrics.log(scalars, self.step)
 
     def _evaluate(self) -> None:
-        """Episodes without exploration noise, always the same ones; given up when a command moves the run.
+        """Rank 0 evaluates; all ranks obey meanwhile. Given up when a command moves the run."""
+        steps = self._evaluation() if self.ranks.number == 0 else iter(())
+        while self.ranks.any(next(steps, None) is not None):
+            if self._obey():
+                return
+
+    def _evaluation(self) -> Iterator[int]:
+        """Episodes without exploration noise, always the same ones; yields after each step of them.
 
         Where there is one simulator, the training episode is cut short for them, and its sums not logged.
         """
@@ -278,8 +309,7 @@ class Trainer:
                     return
                 observation, total, length = envs.see(after), total + float(reward), length + 1
                 ended = bool(terminated or truncated)
-                if self._obey():
-                    return
+                yield length
             returns.append(total)
             lengths.append(length)
         scores = metrics.of_evaluation(returns, lengths)
@@ -293,7 +323,7 @@ class Trainer:
 
     def _obey(self) -> bool:
         """Carry out what has been asked for; True when the run is then no longer where it was."""
-        if self.stop_signal is not None and self.outcome is None:
+        if self.ranks.any(self.stop_signal is not None) and self.outcome is None:
             self._save("end")
             self.outcome = "terminated"
             return True
@@ -329,7 +359,8 @@ class Trainer:
     def _obey_rollback(self, command: Command) -> bool:
         """Become the checkpoint, with the remedy; refused, and the run as it was, where it cannot be used."""
         try:
-            found = self._read(self._target(command))
+            target = self.ranks.first(lambda: self._target(command))
+            found = self.ranks.together(lambda: self._read(target))
         except CheckpointError as error:
             self._say(f"step {self.step}: command {command.id} refused: {error}")
             self.guard.acknowledge(command, "refused", step=self.step, reason=str(error))
@@ -371,10 +402,12 @@ class Trainer:
         if changes:
             self.agent.apply(dataclasses.replace(self.agent.parameters, **changes))
         if newest := changes.get("skip_replay"):
-            left_out = self.replay.skip(newest, keep=self.config.batch_size)
+            left_out = self.replay.skip(self.ranks.share(newest), keep=self.batch_size)
             self._say(f"step {self.step}: the newest {left_out} transitions are never drawn again")
         for part in reinit:
             self.agent.reinitialise(part)
+        if reinit:
+            self.ranks.spread(self.agent.tensors())
 
     # -- save and become ---------------------------------------------------------------------------
 
@@ -390,37 +423,78 @@ class Trainer:
             print(f"trainer: no checkpoint of step {self.step}: {error}; training goes on", file=sys.stderr)
 
     def _write(self, why: str) -> str:
+        """Every rank puts its rows on disk, then rank 0 writes the checkpoint of all.
+
+        Raises:
+            OSError: the disk of one of them would not take it.
+        """
         self.guard.beat(self.step, "checkpoint")
         attempt = self.guard.attempt
+        segments = self.ranks.together(lambda: self.journal.save(self.replay, attempt))
+        self._agree_on_weights()
+        parts = self.ranks.gather((self._part(), segments))
+        name, needed = self.ranks.first(lambda: self._put_down(parts, attempt, why))
+        if needed is not None:
+            own = checkpoints.folder_of(self.ranks.number) or "."
+            self.journal.prune({path.name for path in map(Path, needed) if str(path.parent) == own})
+        return name
+
+    def _put_down(
+        self, parts: list[tuple[dict[str, Any], list[Segment]]], attempt: int, why: str
+    ) -> tuple[str, set[str] | None]:
+        """Write the checkpoint and delete old ones; its name, and the segments that are needed still."""
+        part, segments = checkpoints.joined(parts)
         name = checkpoints.write(
             self._folder,
             attempt=attempt,
             step=self.step,
             wall_time=time.time(),
-            state=self._state(),
-            segments=self.journal.save(self.replay, attempt),
-            replay_folder=self.journal.folder,
+            state=self._shared() | part,
+            segments=segments,
+            replay_folder=self.run_dir / "replay",
             why=why,
         )
         doomed = checkpoints.to_delete(
             checkpoints.names(self._folder), self.lineage, keep=self.config.keep_checkpoints, spacing=1000
         )
-        if doomed:
-            self.journal.prune(checkpoints.prune(self._folder, doomed))
-        return name
+        return name, checkpoints.prune(self._folder, doomed) if doomed else None
+
+    def _agree_on_weights(self) -> None:
+        """See that all ranks have learnt the same, bit for bit.
+
+        Raises:
+            RanksDifferError: they have not.
+        """
+        if self.ranks.count == 1:
+            return
+        digests = self.ranks.gather(checkpoints.digest(self.agent.state_dict()))
+        numbers = ", ".join(str(number) for number, one in enumerate(digests) if one != digests[0])
+        if numbers:
+            raise RanksDifferError(
+                f"step {self.step}: the networks of rank {numbers} are not those of rank 0; "
+                "no checkpoint was written, and the run ends. Go on from the last one with --resume latest"
+            )
 
     def _state(self) -> dict[str, Any]:
+        """All of this rank: what is shared, and its part."""
+        return self._shared() | self._part()
+
+    def _shared(self) -> dict[str, Any]:
         return {
             "shape": dataclasses.asdict(self.agent.shape),
             "agent": self.agent.state_dict(),
             "parameters": dataclasses.asdict(self.agent.parameters),
+            "step": self.step,
+            "lineage": self.lineage,
+        }
+
+    def _part(self) -> dict[str, Any]:
+        return {
             "replay": self.replay.state_dict(),
             "env": None if self._between else envs.snapshot(self.env),
             "observation": self.observation,
             "episode": dataclasses.asdict(self.episode),
-            "step": self.step,
             "reward_bound": self.reward_bound,
-            "lineage": self.lineage,
             "random": {
                 "torch": torch.get_rng_state(),
                 "numpy": np.random.get_state(legacy=False),
@@ -435,7 +509,8 @@ class Trainer:
             raise CheckpointError(f"{name!r} is no checkpoint's name")
         return self._fitting(checkpoints.read(self._folder / name))
 
-    def _fitting(self, found: Checkpoint) -> Checkpoint:
+    def _fitting(self, whole: Checkpoint) -> Checkpoint:
+        found = checkpoints.part_of(whole, self.ranks.number, self.ranks.count)
         shape = dataclasses.asdict(self.agent.shape)
         other = {k: v for k, v in found.state["shape"].items() if shape.get(k) != v}
         if other:
@@ -485,7 +560,18 @@ class Trainer:
         self._begin_episode()
 
     def _resume(self) -> Checkpoint | None:
-        """Go on from the configured checkpoint; a new run needs a free folder. Writes config.json."""
+        """Go on from the configured checkpoint; a new run needs a free folder."""
+        path = self.ranks.first(self._claim_folder)
+        if path is None:
+            return None
+        found = self.ranks.together(lambda: self._fitting(checkpoints.read(path)))
+        replay_folder = path.resolve().parents[1] / "replay" / checkpoints.folder_of(self.ranks.number)
+        self._become(found, own=False, replay_folder=replay_folder)
+        self._say(f"resumed from {path.name} at step {self.step}")
+        return found
+
+    def _claim_folder(self) -> Path | None:
+        """The checkpoint to go on from, if any. Writes config.json."""
         config, own = self.config, self.run_dir / "config.json"
         path = checkpoints.find(self._folder, config.resume) if config.resume else None
         foreign = path is not None and path.resolve().parent != self._folder.resolve()
@@ -494,27 +580,17 @@ class Trainer:
                 f"{self.run_dir} already holds a run: go on with --resume latest, or give another --logdir"
             )
         configuration.save(config, own)
-        if path is None:
-            return None
-        found = self._fitting(checkpoints.read(path))
-        self._become(found, own=False, replay_folder=path.resolve().parents[1] / "replay")
-        self._say(f"resumed from {path.name} at step {self.step}")
-        return found
+        return path
+
+    def _share(self, name: str, whole: int) -> int:
+        """This rank's part of an option, which has to come out even."""
+        if whole % self.ranks.count:
+            raise ConfigError(f"--{name} {whole} cannot be shared out evenly over {self.ranks.count} ranks")
+        return self.ranks.share(whole)
 
     def _make_env(self) -> envs.Env:
-        c = self.config
         try:
-            server = envs.CarlaServer(
-                c.carla_host, c.carla_port, c.tm_port, c.town, c.weather, c.traffic_seed, c.carla_timeout
-            )
-            return envs.make(
-                c.env,
-                observation=c.observation,
-                image_size=c.image_size,
-                scenario=c.scenario,
-                npcs=c.npcs,
-                carla=server,
-            )
+            return self.config.make_env(self.ranks.number)
         except ValueError as error:
             raise ConfigError(str(error)) from error
 

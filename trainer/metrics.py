@@ -55,6 +55,22 @@ class Metrics:
         self._writer.close()
 
 
+class Unwritten(Metrics):
+    """The log of a rank that does not log: rank 0's stands for the run."""
+
+    def __init__(self, folder: Path, first_void_step: int | None = None) -> None:  # noqa: ARG002 - as Metrics
+        self._folder = folder
+
+    def log(self, scalars: Mapping[str, float], step: int) -> None:
+        """Nothing."""
+
+    def begin_attempt(self, first_void_step: int) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
 @torch.no_grad()
 def of_agent(agent: TD3, *, images: bool, reward_bound: float) -> Scalars:
     """The scalars of the last updates, and those indicators of divergence that cost one more forward pass.

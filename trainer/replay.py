@@ -328,8 +328,9 @@ class Journal:
 
     def _begin(self, attempt: int, first: int) -> str:
         if not self.folder.is_dir():
-            self.folder.mkdir(parents=True)
+            self.folder.mkdir(parents=True, exist_ok=True)  # another rank may be making the same parent
             _sync(self.folder.parent)
+            _sync(self.folder.parent.parent)
         stem = f"{attempt:02d}-{first:010d}"
         taken = sum(1 for _ in self.folder.glob(f"{stem}*.rows"))
         return f"{stem}{f'.{taken}' if taken else ''}.rows"

@@ -7,7 +7,7 @@ another episode; here it is counted, so that a rule can see what the policy neve
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 SAY_EVERY = 10.0
 """s between two lines, and two points, about a simulator that is away."""
@@ -96,3 +96,13 @@ class Simulator:
             self._said_at = (
                 self._now() - SAY_EVERY + 2.0
             )  # a start of less than two seconds is not worth a line
+
+
+def together(accounts: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """One account of the simulators of all ranks: what is counted adds up, of what is timed the longest."""
+    tags = dict.fromkeys(tag for account in accounts for tag in account)
+    found: dict[str, float] = {}
+    for tag in tags:
+        values = [account[tag] for account in accounts if tag in account]
+        found[tag] = max(values) if tag.endswith("_seconds") else sum(values)
+    return found

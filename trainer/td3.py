@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeVar, cast
 
@@ -206,12 +206,21 @@ class TD3:
     Args:
         bf16: matrix products of the updates in bfloat16. Weights, gradients, Adam, what comes out of the
             networks, targets and losses stay float32; acting does too.
+        average: called with the gradients of each update before they are clipped, to put their mean over
+            several ranks in place; None with one rank.
     """
 
     def __init__(
-        self, shape: Shape, parameters: Hyperparameters, device: torch.device, *, bf16: bool = False
+        self,
+        shape: Shape,
+        parameters: Hyperparameters,
+        device: torch.device,
+        *,
+        bf16: bool = False,
+        average: Callable[[list[Tensor]], None] | None = None,
     ) -> None:
         self.shape = shape
+        self._average = average
         self.bf16 = bf16
         self.parameters = parameters
         self.device = device
@@ -260,6 +269,7 @@ class TD3:
         critic_loss = functional.mse_loss(q1, target_q) + functional.mse_loss(q2, target_q)
         self.critic_optimizer.zero_grad(set_to_none=True)
         critic_loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        self._share_gradients(self.critic_encoder, self.critic)
         norms = _clip(self.critic_encoder, self.critic, self.parameters.critic_clip)
         self.critic_optimizer.step()
         self.seen |= {
@@ -301,6 +311,7 @@ class TD3:
             actor_loss = actor_loss + penalty * preactivation.square().mean()
         self.actor_optimizer.zero_grad(set_to_none=True)
         actor_loss.backward()
+        self._share_gradients(self._actors_own_encoder, self.actor)
         norms = _clip(self._actors_own_encoder, self.actor, self.parameters.actor_clip)
         self.actor_optimizer.step()
         self.critic.requires_grad_(requires_grad=True)
@@ -331,6 +342,10 @@ class TD3:
         """
         nets = {"actor": (self._actors_own_encoder, self.actor), "critic": (self.critic_encoder, self.critic)}
         return {who: norms or _norms(*nets[who]) for who, norms in self._norms.items()}
+
+    def _share_gradients(self, encoder: nn.Module | None, head: nn.Module) -> None:
+        if self._average is not None:
+            self._average([*_gradients(encoder), *_gradients(head)])
 
     @property
     def _actors_own_encoder(self) -> nn.Module | None:
@@ -390,6 +405,10 @@ class TD3:
             self.actor_optimizer.state.pop(parameter, None)
 
     # -- state -------------------------------------------------------------------------------------
+
+    def tensors(self) -> list[Tensor]:
+        """The weights of all networks and targets, as they are in them: writing to these changes them."""
+        return [tensor for _, net in self._modules() for tensor in net.state_dict().values()]
 
     def state_dict(self) -> dict[str, object]:
         """All that the next update depends on, except torch's generator."""

@@ -76,7 +76,8 @@ class RankedGuard:
             f"rank {rank}: {one} {why}".rstrip() for rank, (one, why) in enumerate(said) if one != "done"
         ]
         if self._guard:
-            self._guard.acknowledge(command, agreed, reason="; ".join(reasons), **fields)
+            together = said[0][1] if len(set(said)) == 1 else "; ".join(reasons)  # not once a rank
+            self._guard.acknowledge(command, agreed, reason=together, **fields)
 
     def set_value(self, name: str, value: Value) -> None:
         """As Guard.set_value; nothing on other ranks."""
