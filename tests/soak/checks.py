@@ -22,6 +22,9 @@ MOST_ROLLBACKS = 3
 MOST_SICK_POINTS = 30
 """Points of a sick run, seen by an undisturbed sentinel, within which it must have been decided upon."""
 
+PAST_THE_JOURNAL = ("/state/", "/reload/")
+"""How the keys of messages begin that are told also while the journal cannot be written."""
+
 
 class Broken(AssertionError):  # noqa: N818  an invariant is broken
     """An invariant does not hold."""
@@ -84,7 +87,9 @@ def told(journal: Path, delivered: Mapping[str, Sequence[Delivery]], ended: Mapp
         for each in deliveries:
             place = channel, each.key
             if place not in queued:
-                continue  # told past the journal, while that could not be written
+                if not each.key.startswith(PAST_THE_JOURNAL):
+                    raise Broken(f"{channel} was told {each.key}, of which the journal knows nothing")
+                continue
             if each.key in first:
                 before = first[each.key]
                 owed = before.thread_ref is not None and not each.edited
