@@ -66,7 +66,10 @@ rungs = [
 ]
 
 [remedies.gentler]
-tries = [{{ set = {{ lr = "x0.5" }} }}, {{ set = {{ lr = "x0.3" }} }}]
+tries = [
+  {{ set = {{ lr = "x0.5" }} }}, {{ set = {{ lr = "x0.8" }} }}, {{ set = {{ lr = "x0.7" }} }},
+  {{ set = {{ lr = "x0.6" }} }}, {{ set = {{ lr = "x0.5" }} }}, {{ set = {{ lr = "x0.4" }} }},
+]
 
 [limits]
 min_progress_between = "3 steps"

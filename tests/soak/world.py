@@ -315,7 +315,7 @@ class Soak:
         self.faulty = False
         self.note("the faults end")
         faults.mend(self)
-        self._until(self.clock.since_boot + 7200.0)
+        self._until(self.clock.since_boot + 2400.0)  # the longest wait of a channel is half of that
         self.check()
         checks.damage_told(self.lives.journal)
         checks.watchdog(self.lives.journal, 6 * 3600.0)
