@@ -4,13 +4,14 @@ A notifier passes if `check` returns no findings. The kit knows nothing of the c
 make a notifier, which secrets must not show, and how to make the other side fail.
 
     def test_mine_keeps_the_contract():
-        faults = [Fault("rate limit", lambda: server.script(rate_limit(7)), Transient, retry_after=7)]
+        faults = http_faults(lambda status, headers: lambda: server.answer_next(status, headers))
         assert check(lambda: MyNotifier(server.url), secrets=[TOKEN], faults=faults) == []
 """
 
 from __future__ import annotations
 
 import logging
+import re
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -39,6 +40,80 @@ class Fault:
     expect: type[Transient] | type[Permanent]
     channel_dead: bool = False
     retry_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """What came to the other side with one message.
+
+    Attributes:
+        text: all that a person will read of it, as it will be shown.
+        id: by what the other side knows a message that comes twice; "" where a channel has no such thing.
+        size: bytes.
+    """
+
+    text: str
+    id: str = ""
+    size: int = 0
+
+
+def living(text: str) -> bool:
+    """Whether a service that parses text would mention somebody, hide a link, or act on a terminal."""
+    return _LIVING.search(text) is not None
+
+
+_LIVING = re.compile(
+    r"@(?:here|channel|everyone|\w)|<[!@#]|<https?:|<[^>\u200b][^>]*\||\]\(|[\x00-\x08\x1b\x9b\u202e]"
+)
+
+
+def http_faults(
+    answer: Callable[[int, dict[str, str]], Callable[[], None]],
+    *,
+    hang: Callable[[], None] | None = None,
+    drop: Callable[[], None] | None = None,
+    slow: Callable[[], None] | None = None,
+    rate_limit: float | None = 30.0,
+) -> list[Fault]:
+    """Return the table of HTTP's faults: what each status means for a message and for its channel.
+
+    Args:
+        answer: takes a status and headers, returns what makes the next call be answered so.
+        hang, drop, slow: make the next call get no answer, a closed connection, an answer without an end.
+        rate_limit: the seconds a notifier stays away after a 429 that does not say how long.
+    """
+
+    def passing(status: int, seconds: str | None = None, expected: float | None = None) -> Fault:
+        headers = {} if seconds is None else {"Retry-After": seconds}
+        name = f"HTTP {status}" + (f" with Retry-After: {seconds}" if seconds else "")
+        return Fault(name, answer(status, headers), Transient, retry_after=expected)
+
+    def final(status: int, *, dead: bool) -> Fault:
+        headers = {"Location": "http://127.0.0.1:9/elsewhere"} if 300 <= status < 400 else {}
+        return Fault(f"HTTP {status}", answer(status, headers), Permanent, channel_dead=dead)
+
+    faults = [
+        passing(429, None, rate_limit),
+        passing(429, "7", 7.0),
+        passing(429, "0.5", 0.5),
+        passing(429, "soon", rate_limit),
+        passing(429, "-5", rate_limit),
+        passing(503, "3", 3.0),
+        *(passing(status) for status in (*PASSING_STATUSES, *range(500, 512), 520, 529, 599)),
+        *(final(status, dead=True) for status in (300, 301, 302, 303, 304, 307, 308, *DEAD_STATUSES)),
+        *(final(status, dead=False) for status in (400, 406, 411, 412, 413, 414, 415, 417, 418, 422, 431)),
+    ]
+    for name, inject in (("no answer", hang), ("connection dropped", drop), ("an answer without end", slow)):
+        if inject is not None:
+            faults.append(Fault(name, inject, Transient))
+    return faults
+
+
+PASSING_STATUSES = (408, 409, 421, 425)
+"""Below 500, and passing all the same. 409 is the answer to a key whose first call is still in hand."""
+
+DEAD_STATUSES = (401, 402, 403, 404, 405, 407, 410, 451)
+"""After which a person must change something: the key, the address, the rights, a proxy."""
 
 
 def sample(kind: str = "opened", severity: str = "critical") -> Message:
@@ -112,6 +187,9 @@ def check(
     secrets: Sequence[str] = (),
     faults: Sequence[Fault] = (),
     patience: float = 5.0,
+    arrived: Callable[[], Sequence[Arrived]] | None = None,
+    alive: Callable[[str], bool] = living,
+    max_bytes: int | None = None,
 ) -> list[str]:
     """Try a notifier in every way that the outbox will, and some more.
 
@@ -120,6 +198,9 @@ def check(
         secrets: texts that must show in no reason, traceback, repr or log line.
         faults: ways in which the other side fails; after each one the next call must work again.
         patience: seconds within which every call must end.
+        arrived: what has come to the other side, oldest first; None where the author cannot tell.
+        alive: whether a text that arrived would mention somebody there; for markup that has escapes.
+        max_bytes: the most that the other side takes in one message; None for any.
 
     Returns:
         Findings, empty if the contract is kept.
@@ -128,6 +209,8 @@ def check(
     with _logged() as lines:
         notifier = make()
         findings += _tells(notifier, patience)
+        if arrived is not None:
+            findings += _arrives(notifier, arrived, alive, max_bytes)
         for fault in faults:
             findings += _fails(notifier, fault, secrets, patience)
         shown = [repr(notifier), str(notifier), *lines]
@@ -152,6 +235,38 @@ def _tells(notifier: Notifier, patience: float) -> Iterator[str]:
             _, error = _timed(partial(notifier.edit, ref, message), patience)
             if error is not None:
                 yield f"edit of {message.key!r}: {error!r}"
+
+
+def _arrives(
+    notifier: Notifier,
+    arrived: Callable[[], Sequence[Arrived]],
+    alive: Callable[[str], bool],
+    max_bytes: int | None,
+) -> Iterator[str]:
+    """Look at what the other side got: every script, nothing that acts, not too much, and known again."""
+    for each in arrived():
+        if alive(each.text):
+            yield f"a mention, a hidden link or an escape is alive in {each.text[:200]!r}"
+        if max_bytes is not None and each.size > max_bytes:
+            yield f"a message has {each.size} bytes, {max_bytes} are allowed"
+    before = len(arrived())
+    words = replace(sample(), key="scripts", title="Überwachung 監視 مراقبة नमस्ते 🔥")
+    for message in (words, sample("update"), sample("update")):
+        _, error = _timed(partial(notifier.send, message, None), 60.0)
+        if error is not None:
+            yield f"send of {message.key!r}: {error!r}"
+    new = arrived()[before:]
+    if len(new) != 3:
+        yield f"of three messages {len(new)} arrived"
+        return
+    text, *twice = new
+    lost = [word for word in words.title.split() if word not in text.text]
+    if lost:
+        yield f"{' '.join(lost)} did not arrive, but {text.text[:200]!r}"
+    if len({each.id for each in twice}) != 1:
+        yield f"the same message twice has two ids: {', '.join(each.id for each in twice)}"
+    if text.id and text.id == twice[0].id:
+        yield f"two messages have the same id: {text.id}"
 
 
 def _send(

@@ -8,7 +8,6 @@ that is not in force.
 from __future__ import annotations
 
 import os
-import re
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -33,9 +32,10 @@ from notifier.route import Route
 from rules.evaluate import Program, compile_rules
 from rules.gate import compile_gates
 from rules.merge import RuleSet, merge
-from rules.schema import TIME, RuleFile, Severity, Span, validate
+from rules.schema import TIME, RuleFile, Span, validate
 from rules.source import Document, Problem, RuleErrors, nearest, parse
 from sentinel.actuator import Patience
+from sentinel.channel_tables import NotifyTable, VariableName, read_channels, web_address
 from sentinel.clock import Clock
 from sentinel.clusters import Workload
 from sentinel.clusters.kubernetes import POD
@@ -207,22 +207,6 @@ class TrainerTable(_Table):
         return self
 
 
-def _variable(name: str) -> str:
-    if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) is None:
-        # Not repeated: it is often the secret itself.
-        raise ValueError("write the name of an environment variable, never what it holds")
-    return name
-
-
-VariableName = Annotated[str, AfterValidator(_variable), Field(examples=["SLACK_BOT_TOKEN"])]
-
-
-def _web_address(value: SecretStr) -> SecretStr:
-    if not value.get_secret_value().startswith(("https://", "http://")):
-        raise ValueError("write an address that begins with https:// or http://")  # the value is a secret
-    return value
-
-
 def _not_too_often(seconds: float) -> float:
     if seconds < 60.0:
         raise ValueError('people are told each time; write "1m" at the least, "1d" is usual')
@@ -233,7 +217,7 @@ class SentinelTable(_Table):
     """[sentinel]: whom it tells that it lives. The address is a secret: who knows it can feign our life."""
 
     watchdog_every: Annotated[Seconds, AfterValidator(_not_too_often)] | None = None
-    ping_url: Annotated[SecretStr, AfterValidator(_web_address)] | None = None
+    ping_url: Annotated[SecretStr, AfterValidator(web_address)] | None = None
     ping_url_env: VariableName | None = None
 
 
@@ -262,33 +246,6 @@ class StateTable(_Table):
     """[state]: where the sentinel remembers."""
 
     folder: Path | None = None
-
-
-class ConsoleTable(_Table):
-    """[notify.console]."""
-
-    enabled: bool = True
-    at_least: Severity = "info"
-    rules: tuple[str, ...] = ("*",)
-    runs: tuple[str, ...] = ("*",)
-
-
-class SlackTable(_Table):
-    """[notify.slack]: used where the variable named by `token_env` is set."""
-
-    channel: Annotated[str, Field(min_length=1)]
-    token_env: VariableName = "SLACK_BOT_TOKEN"  # noqa: S105  a variable's name; a token never stands in a file
-    at_least: Severity = "warning"
-    rules: tuple[str, ...] = ("*",)
-    runs: tuple[str, ...] = ("*",)
-    base_url: str | None = None
-
-
-class NotifyTable(_Table):
-    """[notify]: who is told."""
-
-    console: ConsoleTable = ConsoleTable()
-    slack: SlackTable | None = None
 
 
 class Service(_Table):
@@ -394,13 +351,8 @@ class Settings:
     @property
     def routes(self) -> tuple[Route, ...]:
         """Who is told what."""
-        notify = self.service.notify
-        tables: list[tuple[str, ConsoleTable | SlackTable]] = []
-        if notify.console.enabled:
-            tables.append(("console", notify.console))
-        if notify.slack is not None:
-            tables.append(("slack", notify.slack))
-        return tuple(Route(name, t.at_least, t.rules, t.runs) for name, t in tables)
+        tables = self.service.notify.channels
+        return tuple(Route(name, t.at_least, t.rules, t.runs) for name, t in tables.items())
 
 
 assert SEVERITIES == ("info", "warning", "critical", "fatal"), "rules and notifier name the same severities"
@@ -441,6 +393,9 @@ def _settle(document: Document, folder: Path) -> Settings:
         )
         for k in unknown
     ]
+    if "notify" in own:
+        own["notify"], found = read_channels(own["notify"], document)
+        problems += found
     service, found = validate(Service, own, document)
     problems += found
     documents: list[tuple[str, Document]] = []

@@ -8,13 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from notifier.base import Notifier, Permanent
-from notifier.console import ConsoleNotifier
+from notifier.base import Notifier
 from notifier.format import neutral
-from notifier.slack import SlackNotifier
 from rules.gate import Ending
+from sentinel.channels import open_channels
 from sentinel.clock import AwakeClock, Clock
-from sentinel.config import Settings, SlackTable
+from sentinel.config import Settings
 from sentinel.errors import StateError
 from sentinel.gate_watch import final_code
 from sentinel.interrupts import held
@@ -201,28 +200,7 @@ def _after(watcher: Watcher, wakeup: Wakeup, clock: Clock) -> None:
 
 
 def _channels(settings: Settings) -> Mapping[str, Notifier]:
-    """Open the configured channels; one that cannot be opened is one whose every message fails, and that is
-    told.
-    """
-    notify = settings.service.notify
-    channels: dict[str, Notifier] = {}
-    if notify.console.enabled:
-        channels["console"] = ConsoleNotifier(sys.stderr)
-    if notify.slack is not None:
-        try:
-            channels["slack"] = _slack(notify.slack)
-        except Permanent as error:
-            print(
-                neutral(f"sentinel: {error.reason}; Slack is not told, the other channels are"),
-                file=sys.stderr,
-            )
-    return channels
-
-
-def _slack(table: SlackTable) -> Notifier:
-    if table.base_url is not None:
-        return SlackNotifier(table.channel, table.token_env, base_url=table.base_url)
-    return SlackNotifier(table.channel, table.token_env)
+    return open_channels(settings.service.notify)
 
 
 def _greeting(plan: Plan, logdir: Path, folder: Path, *, reason: str | None) -> str:

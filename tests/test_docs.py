@@ -29,7 +29,7 @@ from notifier import base as notifier_errors
 from rules import schema
 from rules.functions import FUNCTIONS
 from rules.source import RuleErrors
-from sentinel import cli, config, errors
+from sentinel import channel_tables, cli, config, errors
 from sentinel.actuator import State
 from sentinel.checkpoints import Catalogue
 from sentinel.control import Letter, Verb, read_json, read_receipt, write_letter
@@ -160,7 +160,7 @@ def keys(model: type[BaseModel]) -> list[str]:
 TABLES = [
     *(config.Service, config.RunTable, config.TrainerTable, config.StateTable),
     *(config.RestartTable, config.ParameterTable, config.SignalsTable, config.CheckpointsTable),
-    *(config.NotifyTable, config.ConsoleTable, config.SlackTable),
+    *(config.NotifyTable, *channel_tables.KINDS.values()),
     *(schema.RuleFile, schema.RuleSpec, schema.MetricSpec, schema.LadderSpec, schema.RungSpec),
     *(schema.RemedySpec, schema.TrySpec, schema.LimitsSpec, schema.InhibitSpec),
     *(schema.GateSpec, schema.RequirementSpec),

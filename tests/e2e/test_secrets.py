@@ -30,7 +30,10 @@ from tests.slack_stub import Reply, SlackStub
 
 PING = "ping-0f5e4c1b-of-a-dead-mans-switch"
 PROXY = "pr0xy-p4ssw0rd-in-a-variable"
-SECRETS = (SLACK_TOKEN, PING, PROXY)
+HOOK = "h00k-key-in-an-address"
+SIGN = "s1gn-key-of-a-webhook"
+BEARER = "b3arer-token-of-a-webhook"
+SECRETS = (SLACK_TOKEN, PING, PROXY, HOOK, SIGN, BEARER)
 
 CRASH = """
 import sys
@@ -47,9 +50,18 @@ sys.exit(main(sys.argv[1:]))
 """
 """A sentinel with a bug: its traceback goes to standard error as any other."""
 
-NEVER = """
+CHANNELS = """
+[notify.webhook]
+url_env = "OUR_HOOK"
+secret_env = "OUR_SIGN"
+token_env = "OUR_BEARER"
+at_least = "info"
+"""
+
+NEVER = f"""
 [sentinel]
 ping_url_env = "OUR_SWITCH"
+{CHANNELS}
 """
 
 
@@ -67,6 +79,10 @@ class Echo(BaseHTTPRequestHandler):
         self.send_response(500, f"no {self.path}")
         self.end_headers()
         self.wfile.write(self.path.encode())
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.do_GET()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the base class names it so
         """Say nothing."""
@@ -126,17 +142,19 @@ def tables(model: type[BaseModel], at: str = "") -> Iterator[tuple[str, bool]]:
 def test_every_setting_that_holds_or_names_a_secret_is_set_in_these_tests() -> None:
     """Whoever adds a secret to sentinel.toml is told here to add it to the search."""
     found = {name for name, kind in tables(Service) if kind or name.endswith("_env")}
-    assert found == {"sentinel.ping_url", "sentinel.ping_url_env", "notify.slack.token_env"}
+    hook = {f"notify.webhook.{key}_env" for key in ("url", "secret", "token")}
+    assert found == {"sentinel.ping_url", "sentinel.ping_url_env", "notify.slack.token_env", *hook}
 
 
 class Place:
     """A scene of its own below the test's folder, with its own Slack."""
 
-    def __init__(self, folder: Path, name: str, slack: SlackStub, more: str) -> None:
+    def __init__(self, folder: Path, name: str, slack: SlackStub, more: str, hook: str) -> None:
         (folder / name).mkdir()
         self.scene = Scene(folder / name, slack)
         self.scene.write_rules(mode="observe", more=more)
         self.scene.environment |= {"OUR_SWITCH": "", "PYTHONFAULTHANDLER": "1"}
+        self.scene.environment |= {"OUR_HOOK": hook, "OUR_SIGN": SIGN, "OUR_BEARER": BEARER}
         self.run = self.scene.logdir / "a"
         self.run.mkdir()
         self.step = 0
@@ -164,7 +182,13 @@ def test_no_secret_is_left_anywhere(
     """Alarms, refusals with the token in their body, nobody listening, hanging, crashes, broken files."""
     with SlackStub() as erring, SlackStub() as gone, SlackStub() as deaf:
         # It errs in every way, the token in each body, and is dead in the end.
-        errs = Place(tmp_path, "errs", erring, f'\n[sentinel]\nping_url = "{switch}/{PING}"\n')
+        errs = Place(
+            tmp_path,
+            "errs",
+            erring,
+            f'\n[sentinel]\nping_url = "{switch}/{PING}"\n{CHANNELS}',
+            f"{switch}/{HOOK}",
+        )
         erring.script(
             Reply(500, SLACK_TOKEN.encode()),
             Reply(body=SLACK_TOKEN.encode()),
@@ -173,11 +197,11 @@ def test_no_secret_is_left_anywhere(
             Reply(403, b"<html>%s</html>" % SLACK_TOKEN.encode()),
         )
         # Nobody listens, neither Slack nor the switch.
-        nobody = Place(tmp_path, "nobody", gone, NEVER)
+        nobody = Place(tmp_path, "nobody", gone, NEVER, f"http://127.0.0.1:9/{HOOK}")
         gone.close()
         nobody.scene.environment["OUR_SWITCH"] = f"http://127.0.0.1:9/{PING}"
         # Both hang.
-        hangs = Place(tmp_path, "hangs", deaf, NEVER)
+        hangs = Place(tmp_path, "hangs", deaf, NEVER, f"{switch}/hang/{HOOK}")
         hangs.scene.environment["OUR_SWITCH"] = f"{switch}/hang/{PING}"
         deaf.script(*[Reply(hang=True)] * 9)
         places = [errs, nobody, hangs]
@@ -205,6 +229,7 @@ def test_no_secret_is_left_anywhere(
             until(lambda: "is not Slack's" in errs.reasons(), "Slack has erred")
             until(lambda: "old rules stay" in errs.scene.said("sentinel.log"), "the broken file was read")
             assert any(PING in path for path in Echo.seen)
+            assert any(HOOK in path for path in Echo.seen)
             for place in places:
                 ask(place, monkeypatch, capfd)
             second.send_signal(signal.SIGABRT)  # the stacks of all threads
@@ -268,6 +293,10 @@ BROKEN = {
     "twice": '[sentinel]\nping_url = "https://x/{secret}"\nping_url = "https://x/{secret}"\n',
     "the token itself": '[notify.slack]\nchannel = "#c"\ntoken = "{secret}"\n',
     "the token for its name": '[notify.slack]\nchannel = "#c"\ntoken_env = "{secret}"\n',
+    "a webhook's address": '[notify.webhook]\nurl = "https://x/{secret}"\n',
+    "a webhook's address for its name": '[notify.webhook]\nurl_env = "https://x/{secret}"\n',
+    "a key in a channel of no kind": '[notify.hook]\nurl = "https://x/{secret}"\n',
+    "a key instead of a channel": '[notify]\nwebhook = "https://x/{secret}"\n',
     "the address for its name": '[sentinel]\nping_url_env = "https://x/{secret}"\n',
 }
 

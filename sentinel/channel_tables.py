@@ -1,0 +1,165 @@
+"""[notify.NAME] of sentinel.toml: which channels there are, of which kind, and who is told on them.
+
+A table is of the kind that `kind` says; one that bears a kind's own name needs to say nothing. A kind that is
+not ours is looked for among the installed packages (`notifier.installed`), whose own keys stand in its table.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+
+from notifier import installed
+from rules.schema import Severity, validate
+from rules.source import Document, Problem, nearest
+
+
+def _variable(name: str) -> str:
+    if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) is None:
+        # Not repeated: it is often the secret itself.
+        raise ValueError("write the name of an environment variable, never what it holds")
+    return name
+
+
+VariableName = Annotated[str, AfterValidator(_variable), Field(examples=["SLACK_BOT_TOKEN"])]
+
+
+def web_address(value: SecretStr) -> SecretStr:
+    """Take an address that can be asked; its key stands in many a one, so it is a secret.
+
+    Raises:
+        ValueError: it is of another kind.
+    """
+    if not value.get_secret_value().startswith(("https://", "http://")):
+        raise ValueError("write an address that begins with https:// or http://")  # the value is a secret
+    return value
+
+
+class ChannelTable(BaseModel):
+    """What every channel's table may say: who is told on it. Globs are those of `notifier.route.Route`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: str
+    enabled: bool = True
+    at_least: Severity = "warning"
+    rules: tuple[str, ...] = ("*",)
+    runs: tuple[str, ...] = ("*",)
+
+
+class ConsoleTable(ChannelTable):
+    """[notify.console]."""
+
+    kind: Literal["console"] = "console"
+    at_least: Severity = "info"
+
+
+class SlackTable(ChannelTable):
+    """[notify.slack]: used where the variable named by `token_env` is set."""
+
+    kind: Literal["slack"] = "slack"
+    channel: Annotated[str, Field(min_length=1)]
+    token_env: VariableName = "SLACK_BOT_TOKEN"  # noqa: S105  a variable's name; a token never stands in a file
+    base_url: str | None = None
+
+
+class WebhookTable(ChannelTable):
+    """[notify.webhook]: signed JSON, posted to an address of one's own."""
+
+    kind: Literal["webhook"] = "webhook"
+    url_env: VariableName
+    secret_env: VariableName | None = None
+    token_env: VariableName | None = None
+
+
+class InstalledTable(ChannelTable):
+    """A channel of another package's kind; its further keys are that kind's own."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the kind's factory is called with."""
+        return dict(self.__pydantic_extra__ or {})
+
+
+KINDS: Mapping[str, type[ChannelTable]] = {
+    "console": ConsoleTable,
+    "slack": SlackTable,
+    "webhook": WebhookTable,
+}
+"""Our own kinds; no package can replace one."""
+
+Channel: TypeAlias = ConsoleTable | SlackTable | WebhookTable | InstalledTable
+
+
+class NotifyTable(BaseModel):
+    """[notify]: who is told. Channels by name; those named like a kind are of that kind."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    __pydantic_extra__: dict[str, Channel] = Field(init=False)
+
+    console: ConsoleTable = ConsoleTable()
+    slack: SlackTable | None = None
+    webhook: WebhookTable | None = None
+
+    @property
+    def channels(self) -> dict[str, Channel]:
+        """Every channel that is told, by name."""
+        named = {name: getattr(self, name) for name in type(self).model_fields}
+        return {name: t for name, t in {**named, **self.__pydantic_extra__}.items() if t and t.enabled}
+
+
+def read_channels(notify: object, document: Document) -> tuple[dict[str, ChannelTable], list[Problem]]:
+    """Check every table below [notify] against its kind.
+
+    Args:
+        notify: what the file says there. document: the file, for the places of problems.
+
+    Returns:
+        The tables that are right, by name, and what is wrong with the others.
+    """
+    tables: dict[str, ChannelTable] = {}
+    problems: list[Problem] = []
+    if not isinstance(notify, Mapping):
+        return {}, [Problem(document.where(("notify",)), "notify: this must be a table")]
+    for name, data in notify.items():
+        where = document.where(("notify", name))
+        kind = _kind(name, data, where)
+        if isinstance(kind, Problem):
+            problems.append(kind)
+            continue
+        model = KINDS.get(kind, InstalledTable)
+        table, found = validate(model, {**data, "kind": kind}, document, ("notify", name))
+        problems += found
+        if isinstance(table, InstalledTable):
+            wrong = installed.misfit(kind, table.options)
+            problems += [Problem(where, f"notify.{name}: {what}", hint) for what, hint in wrong]
+        if table is not None:
+            tables[name] = table
+    return tables, problems
+
+
+def _kind(name: str, data: object, where: str) -> str | Problem:
+    """Return the kind of a channel's table, or why it has none."""
+    at = f"notify.{name}"
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name) is None:
+        return Problem(where, f"{at}: a channel's name is of letters, digits, _ and -")
+    known = [*KINDS, *installed.kinds()]
+    if not isinstance(data, Mapping):
+        return Problem(where, f"unknown key {name!r} in notify: a channel is a table", nearest(name, known))
+    kind = data.get("kind", name)
+    if not isinstance(kind, str):
+        return Problem(where, f"{at}.kind: this must be a text, in quotes")
+    if name in KINDS and kind != name:
+        what = f"{at}: a channel of this name is of kind {name}; give one of kind {kind!r} another name"
+        return Problem(where, what)
+    if kind in known:
+        return kind
+    if "kind" in data:
+        return Problem(where, f"{at}: no kind of channel is called {kind!r} here", nearest(kind, known))
+    what = f"{at}: {name!r} is no kind of channel; where it is a name of your own, add kind"
+    return Problem(where, what, nearest(name, known) or f"the kinds are {', '.join(sorted(known))}")
