@@ -89,22 +89,31 @@ class Endpoint:
         return Transient(f"{self._who}: {words}")
 
     def judge(self, answer: Answer) -> DeliveryError | None:
-        """Return what a status means: None where it was taken."""
-        status = answer.status
-        said = f"{self._who}: HTTP {status}"
-        if 200 <= status < 300:
-            return None
-        if 300 <= status < 400:
-            text = f"{said}: a redirect, which is not followed; put the final address into {self._named}"
-            return Permanent(text, channel_dead=True)
-        wait = retry_after(answer.headers)
-        if status == http.client.TOO_MANY_REQUESTS:
-            return Transient(f"{said}: rate limit", DEFAULT_RETRY_AFTER if wait is None else wait)
-        if status in PASSING or status >= http.client.INTERNAL_SERVER_ERROR or status < 200:
-            return Transient(said, wait)
-        if status in DEAD:
-            return Permanent(f"{said}; look at {self._named} and at what it leads to", channel_dead=True)
-        return Permanent(f"{said}: it does not take this message")
+        """Return what an answer means: None where the message was taken."""
+        return judge(self._who, self._named, answer.status, answer.headers)
+
+
+def judge(who: str, named: str, status: int, headers: Mapping[str, str]) -> DeliveryError | None:
+    """Return what a status means; None where the message was taken. docs/messages.md has the table.
+
+    Args:
+        who: begins the reason. named: the variable to be put right, where it may be wrong.
+        status, headers: the answer's.
+    """
+    said = f"{who}: HTTP {status}"
+    if 200 <= status < 300:
+        return None
+    if 300 <= status < 400:
+        text = f"{said}: a redirect, which is not followed; put the final address into {named}"
+        return Permanent(text, channel_dead=True)
+    wait = retry_after(headers)
+    if status == http.client.TOO_MANY_REQUESTS:
+        return Transient(f"{said}: rate limit", DEFAULT_RETRY_AFTER if wait is None else wait)
+    if status in PASSING or status >= http.client.INTERNAL_SERVER_ERROR or status < 200:
+        return Transient(said, wait)
+    if status in DEAD:
+        return Permanent(f"{said}; look at {named} and at what it leads to", channel_dead=True)
+    return Permanent(f"{said}: it does not take this message")
 
 
 def variable(who: str, name: str, environ: Mapping[str, str]) -> str:

@@ -75,6 +75,13 @@ class WebhookTable(ChannelTable):
     token_env: VariableName | None = None
 
 
+class AppriseTable(ChannelTable):
+    """[notify.apprise]: every service that Apprise reaches; the addresses stand in one variable."""
+
+    kind: Literal["apprise"] = "apprise"
+    urls_env: VariableName
+
+
 class InstalledTable(ChannelTable):
     """A channel of another package's kind; its further keys are that kind's own."""
 
@@ -90,10 +97,11 @@ KINDS: Mapping[str, type[ChannelTable]] = {
     "console": ConsoleTable,
     "slack": SlackTable,
     "webhook": WebhookTable,
+    "apprise": AppriseTable,
 }
 """Our own kinds; no package can replace one."""
 
-Channel: TypeAlias = ConsoleTable | SlackTable | WebhookTable | InstalledTable
+Channel: TypeAlias = ConsoleTable | SlackTable | WebhookTable | AppriseTable | InstalledTable
 
 
 class NotifyTable(BaseModel):
@@ -105,6 +113,7 @@ class NotifyTable(BaseModel):
     console: ConsoleTable = ConsoleTable()
     slack: SlackTable | None = None
     webhook: WebhookTable | None = None
+    apprise: AppriseTable | None = None
 
     @property
     def channels(self) -> dict[str, Channel]:

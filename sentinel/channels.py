@@ -16,6 +16,7 @@ from notifier.base import Notifier, Permanent
 from notifier.console import ConsoleNotifier
 from notifier.format import neutral
 from sentinel.channel_tables import (
+    AppriseTable,
     Channel,
     ConsoleTable,
     InstalledTable,
@@ -64,5 +65,9 @@ def open_channel(table: Channel) -> Notifier:
             from notifier.webhook import WebhookNotifier
 
             return WebhookNotifier(table.url_env, table.secret_env, table.token_env)
+        case AppriseTable():
+            from notifier.apprise_ import AppriseNotifier
+
+            return AppriseNotifier(table.urls_env)
         case InstalledTable():
             return installed.make(table.kind, table.options)

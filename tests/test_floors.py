@@ -46,6 +46,7 @@ ONE_LIBRARY_ONE_FILE = {
     "google_crc32c": {"sentinel/records.py", "sentinel/events.py"},
     "watchdog": {"sentinel/wakeup.py"},
     "slack_sdk": {"notifier/slack.py"},
+    "apprise": {"notifier/apprise_.py"},
     "rich": {
         "notifier/console.py",
         "sentinel/comparison_report.py",

@@ -33,7 +33,8 @@ PROXY = "pr0xy-p4ssw0rd-in-a-variable"
 HOOK = "h00k-key-in-an-address"
 SIGN = "s1gn-key-of-a-webhook"
 BEARER = "b3arer-token-of-a-webhook"
-SECRETS = (SLACK_TOKEN, PING, PROXY, HOOK, SIGN, BEARER)
+APPRISE = "appr1se-key-in-an-address"
+SECRETS = (SLACK_TOKEN, PING, PROXY, HOOK, SIGN, BEARER, APPRISE)
 
 CRASH = """
 import sys
@@ -55,6 +56,10 @@ CHANNELS = """
 url_env = "OUR_HOOK"
 secret_env = "OUR_SIGN"
 token_env = "OUR_BEARER"
+at_least = "info"
+
+[notify.apprise]
+urls_env = "OUR_URLS"
 at_least = "info"
 """
 
@@ -143,7 +148,8 @@ def test_every_setting_that_holds_or_names_a_secret_is_set_in_these_tests() -> N
     """Whoever adds a secret to sentinel.toml is told here to add it to the search."""
     found = {name for name, kind in tables(Service) if kind or name.endswith("_env")}
     hook = {f"notify.webhook.{key}_env" for key in ("url", "secret", "token")}
-    assert found == {"sentinel.ping_url", "sentinel.ping_url_env", "notify.slack.token_env", *hook}
+    channels = {"notify.slack.token_env", "notify.apprise.urls_env", *hook}
+    assert found == {"sentinel.ping_url", "sentinel.ping_url_env", *channels}
 
 
 class Place:
@@ -155,6 +161,8 @@ class Place:
         self.scene.write_rules(mode="observe", more=more)
         self.scene.environment |= {"OUR_SWITCH": "", "PYTHONFAULTHANDLER": "1"}
         self.scene.environment |= {"OUR_HOOK": hook, "OUR_SIGN": SIGN, "OUR_BEARER": BEARER}
+        urls = f"json://me:{APPRISE}@{hook.removeprefix('http://').replace(HOOK, APPRISE)}"
+        self.scene.environment["OUR_URLS"] = urls
         self.run = self.scene.logdir / "a"
         self.run.mkdir()
         self.step = 0
@@ -230,6 +238,7 @@ def test_no_secret_is_left_anywhere(
             until(lambda: "old rules stay" in errs.scene.said("sentinel.log"), "the broken file was read")
             assert any(PING in path for path in Echo.seen)
             assert any(HOOK in path for path in Echo.seen)
+            assert any(APPRISE in path for path in Echo.seen)
             for place in places:
                 ask(place, monkeypatch, capfd)
             second.send_signal(signal.SIGABRT)  # the stacks of all threads
