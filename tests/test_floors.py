@@ -59,7 +59,7 @@ ONE_LIBRARY_ONE_FILE = {
         "sentinel/terminal.py",
         "trainer/progress.py",
     },
-    "ray": {"sentinel/backtest_ray.py"},
+    "ray": {"sentinel/backtest_ray.py", "trainer/crew.py"},
     "sqlite3": {"sentinel/journal.py"},
     "time": {"sentinel/clock.py", "sentinel/guard.py"},
     "carla": {"trainer/driving/carla_world.py"},

@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 # torch reads this as it is imported: OpenMP threads that spin while they wait take a core from others.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -15,7 +16,9 @@ from trainer import carla_doctor, envs
 from trainer import checkpoint as checkpoints
 from trainer import config as configuration
 from trainer.checkpoint import CheckpointError
-from trainer.config import ConfigError
+from trainer.config import Config, ConfigError
+from trainer.crew import RayCrew
+from trainer.learner import Learner
 from trainer.loop import Trainer
 from trainer.ranks import Alone, joined
 
@@ -43,8 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def train(asked: configuration.Request, ranks: Alone) -> int:
     """Train what was asked for, as one of `ranks`, and return the exit code."""
     say = _say if ranks.number == 0 else _say_nothing
+    more: dict[str, Any] = {"changes": asked.changes, "reinit": asked.reinit, "say": say, "ranks": ranks}
     try:
-        trainer = Trainer(asked.config, changes=asked.changes, reinit=asked.reinit, say=say, ranks=ranks)
+        trainer = _learner(asked.config, more) if asked.config.actors else Trainer(asked.config, **more)
     except (ConfigError, CheckpointError) as error:
         return _refuse(error)
 
@@ -63,6 +67,17 @@ def train(asked: configuration.Request, ranks: Alone) -> int:
     if outcome == "failed":
         return NO_SIMULATOR
     return 0 if trainer.stop_signal is None else 128 + trainer.stop_signal
+
+
+def _learner(config: Config, more: dict[str, Any]) -> Trainer:
+    if more["ranks"].count > 1:
+        raise ConfigError("--actors needs one learner: start it without torchrun")
+    crew = RayCrew(config, more["say"])
+    try:
+        return Learner(config, crew=crew, **more)
+    except BaseException:
+        crew.close()
+        raise
 
 
 def _refuse(error: ValueError) -> int:

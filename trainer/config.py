@@ -87,6 +87,12 @@ class Config:
         default=False,
         explanation="matrix products of the updates in bfloat16: faster where the CPU or GPU has them",
     )
+    actors: int = _option(
+        0, "so many processes act, on Ray, and this one learns from what they send; 0: it acts itself"
+    )
+    actor_steps: int = _option(25, "steps that an actor makes with the same weights, and sends together")
+    ray: str = _option("local", "the actors' Ray cluster: local (this machine), auto, or host:port")
+    steps_per_update: int = _option(1, "environment steps per update: more where acting outruns learning")
     batch_size: int = _option(64, "transitions per update")
     replay_size: int = _option(100_000, "rows of the replay ring")
     expl_noise: float = _option(
@@ -399,11 +405,13 @@ def _check(config: Config) -> None:
                     "keep_checkpoints",
                     "batch_size",
                     "threads",
+                    "actor_steps",
+                    "steps_per_update",
                 ),
             ),
             (
                 0,
-                ("start_timesteps", "eval_freq", "eval_episodes", "npcs", "seed", "carla_patience"),
+                ("start_timesteps", "eval_freq", "eval_episodes", "npcs", "seed", "carla_patience", "actors"),
             ),
         )
         for name in names

@@ -139,6 +139,13 @@ def unseen(env: Env) -> Seen:
     return see(np.zeros(space.shape or (), np.float32))
 
 
+def dimensions(seen: Seen) -> tuple[int, int, int]:
+    """Of an observation: the vector's length, how many frames, and their side; 0 and 0 without images."""
+    image = seen.get("image")
+    frames, size = (image.shape[0], image.shape[1]) if image is not None else (0, 0)
+    return seen["vector"].shape[0], frames, size
+
+
 def see(observation: object) -> Seen:
     """What an environment returned, as replay and agent hold it: images as the grey levels they are.
 

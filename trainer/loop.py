@@ -98,9 +98,8 @@ class Trainer:
             self.observation = envs.unseen(self.env)
         else:
             self.observation = envs.see(self.env.reset(seed=seed)[0])
-        image = self.observation.get("image")
-        frames, size = (image.shape[0], image.shape[1]) if image is not None else (0, 0)
-        vector_dim, action_dim = self.observation["vector"].shape[0], self.env.action_space.shape[0]  # type: ignore[index]  # a Box, envs.make has checked
+        vector_dim, frames, size = envs.dimensions(self.observation)
+        action_dim = self.env.action_space.shape[0]  # type: ignore[index]  # a Box, envs.make has checked
         self.device = torch.device(config.device)
         self.agent = TD3(
             config.shape(vector_dim, action_dim, frames, size),
@@ -141,13 +140,13 @@ class Trainer:
         config = self.config
         try:
             while self.outcome is None and self.step < config.max_timesteps:
-                if self.simulator is not None and not self._all_are_there(self.simulator):
+                if not self._ready():
                     continue
                 learning = self.step >= config.start_timesteps
                 self.guard.beat(self.step, "update" if learning else "collect")
-                if not self._collect(self._explore() if learning else self._random_action()):
+                if not self._advance(learning):
                     continue
-                if learning:
+                if learning and self.step % config.steps_per_update == 0:
                     self.agent.update(self.replay.sample(self.batch_size, self.device))
                 if self.step % config.log_interval == 0:
                     self._log()
@@ -170,6 +169,14 @@ class Trainer:
         return self.outcome
 
     # -- act and store -----------------------------------------------------------------------------
+
+    def _ready(self) -> bool:
+        """Whether a step can be made."""
+        return self.simulator is None or self._all_are_there(self.simulator)
+
+    def _advance(self, learning: bool) -> bool:  # noqa: FBT001 - the policy's action, or a random one
+        """Make one step; False when it never happened."""
+        return self._collect(self._explore() if learning else self._random_action())
 
     def _random_action(self) -> Action:
         action: Action = self.env.action_space.sample()
@@ -274,9 +281,13 @@ class Trainer:
         if self.step > step:
             scalars["time/steps_per_second"] = (self.step - step) / (now - then)
         self._logged_at = (self.step, now)
-        if self.simulator is not None:
-            scalars |= simulators.together(self.ranks.gather(self.simulator.scalars()))
-        self.metrics.log(scalars, self.step)
+        self.metrics.log(scalars | self._of_the_world(), self.step)
+
+    def _of_the_world(self) -> metrics.Scalars:
+        """What is logged of where the steps come from."""
+        if self.simulator is None:
+            return {}
+        return simulators.together(self.ranks.gather(self.simulator.scalars()))
 
     def _evaluate(self) -> None:
         """Rank 0 evaluates; all ranks obey meanwhile. Given up when a command moves the run."""
@@ -312,6 +323,9 @@ class Trainer:
                 yield length
             returns.append(total)
             lengths.append(length)
+        self._tell_scores(returns, lengths)
+
+    def _tell_scores(self, returns: list[float], lengths: list[int]) -> None:
         scores = metrics.of_evaluation(returns, lengths)
         self.metrics.log(scores, self.step)
         self._say(
@@ -547,6 +561,10 @@ class Trainer:
         random.setstate(generators["python"])
         self.rng.bit_generator.state = generators["own"]
         self.env.action_space.np_random.bit_generator.state = generators["actions"]
+        self._go_on_in(state)
+
+    def _go_on_in(self, state: Mapping[str, Any]) -> None:
+        """Go on in the episode of a checkpoint's state, or in a new one where that cannot be."""
         if state["env"] is not None:
             envs.restore(self.env, state["env"])
             return

@@ -84,7 +84,7 @@ def of_agent(agent: TD3, *, images: bool, reward_bound: float) -> Scalars:
     scalars: Scalars = {}
     for name, tag in (("actor_q", "actor_q"), ("q1", "q1"), ("q2", "q2")):
         if name in seen:
-            scalars |= _spread(f"debug/{tag}", seen[name])
+            scalars |= spread(f"debug/{tag}", seen[name])
     if "q1" in seen:
         scalars["debug/td_error_q1"] = float((seen["target_q"] - seen["q1"]).abs().mean())
         scalars["debug/td_error_q2"] = float((seen["target_q"] - seen["q2"]).abs().mean())
@@ -120,7 +120,7 @@ def _indicators(agent: TD3) -> Scalars:
     return scalars | {"debug/critic_feature_norm": float(critic_features.norm(dim=1).mean())}
 
 
-def _spread(tag: str, values: Tensor) -> Scalars:
+def spread(tag: str, values: Tensor) -> Scalars:
     """Mean, max, min and (population) std over the batch."""
     return {
         f"{tag}_mean": float(values.mean()),

@@ -100,6 +100,17 @@ class Replay:
         """An episode begins with `observation`."""
         self._place(observation, episode=self.written)
 
+    def go_on(self, observation: Seen) -> None:
+        """Go on, with `observation`, in an episode whose earlier rows are not the ones before.
+
+        Its own stack gives the frames before it, in rows that are never drawn.
+        """
+        episode = self.written
+        for newest in range(1, self.frames):
+            self._place(observation | {"image": observation["image"][:newest]}, episode=episode)
+            self.written += 1
+        self._place(observation, episode=episode)
+
     def add(
         self, action: NDArray[np.float32], reward: float, after: Seen, *, terminated: bool, ended: bool
     ) -> None:
