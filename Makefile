@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-slurm test-adapters fuzz soak test-seeds validate-2k validate-5k validate-10k check format types docs bench clean
+.PHONY: help demo test test-slow test-slurm test-alertmanager test-adapters fuzz soak test-seeds validate-2k validate-5k validate-10k check format types docs bench clean
 
 help:  ## show this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -33,6 +33,11 @@ test-slurm: $(READY)  ## a Slurm cluster of one node on loopback, as root; insta
 	@command -v slurmctld >/dev/null || [ -x /usr/sbin/slurmctld ] || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
 	    apt-get install -y -qq --no-install-recommends slurm-wlm munge; } || echo "slurm-wlm is not installed: all is skipped"
 	$(BIN)/python -m pytest -m slurm -rs tests/clusters
+
+test-alertmanager: $(READY)  ## the real Prometheus Alertmanager on loopback; as root installs Debian's where it can
+	@command -v prometheus-alertmanager >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+	    apt-get install -y -qq --no-install-recommends prometheus-alertmanager; } || echo "it is not installed: all is skipped"
+	$(BIN)/python -m pytest -m alertmanager -rs tests/notifier
 
 test-adapters: $(READY)  ## the adapters with the real libraries, the examples too; installs them
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[trainer,carla,dev,adapters-test]'

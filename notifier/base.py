@@ -6,7 +6,8 @@ only it knows what else is waiting. `notifier.contract` tests that an implementa
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Iterable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from notifier.message import Message
 
@@ -71,5 +72,27 @@ class Notifier(Protocol):
 
         Raises:
             Transient: it may work later.
+            Permanent: it will not.
+        """
+
+
+class Standing(NamedTuple):
+    """A story that goes on: what `send` returned for its first message, and the whole of it as it stands."""
+
+    ref: str
+    message: Message
+
+
+@runtime_checkable
+class Repeating(Protocol):
+    """A notifier whose other side forgets, so what goes on is told again; beside Notifier's methods."""
+
+    def stand(self, stories: Iterable[Standing]) -> None:
+        """Say of every story that goes on that it does; who is left out has ended, or is no longer known.
+
+        Called about once a minute, between messages, from the thread that calls the other methods.
+
+        Raises:
+            Transient: it may work later; the next call comes as if nothing had happened.
             Permanent: it will not.
         """

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from notifier import installed
 from rules.schema import Severity, validate
@@ -82,6 +82,25 @@ class AppriseTable(ChannelTable):
     urls_env: VariableName
 
 
+class AlertmanagerTable(ChannelTable):
+    """[notify.alertmanager]: the team's own Prometheus Alertmanager."""
+
+    kind: Literal["alertmanager"] = "alertmanager"
+    url: Annotated[SecretStr, AfterValidator(web_address)] | None = None
+    url_env: VariableName | None = None
+    token_env: VariableName | None = None
+    labels: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _somewhere(self) -> AlertmanagerTable:
+        if (self.url is None) == (self.url_env is None):
+            raise ValueError("write either url, or url_env with the name of the variable that holds it")
+        wrong = [name for name in self.labels if re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", name) is None]
+        if wrong:
+            raise ValueError(f"labels: {wrong[0]!r} is no name of a label; use letters, digits and _")
+        return self
+
+
 class InstalledTable(ChannelTable):
     """A channel of another package's kind; its further keys are that kind's own."""
 
@@ -98,10 +117,13 @@ KINDS: Mapping[str, type[ChannelTable]] = {
     "slack": SlackTable,
     "webhook": WebhookTable,
     "apprise": AppriseTable,
+    "alertmanager": AlertmanagerTable,
 }
 """Our own kinds; no package can replace one."""
 
-Channel: TypeAlias = ConsoleTable | SlackTable | WebhookTable | AppriseTable | InstalledTable
+Channel: TypeAlias = (
+    ConsoleTable | SlackTable | WebhookTable | AppriseTable | AlertmanagerTable | InstalledTable
+)
 
 
 class NotifyTable(BaseModel):
@@ -114,6 +136,7 @@ class NotifyTable(BaseModel):
     slack: SlackTable | None = None
     webhook: WebhookTable | None = None
     apprise: AppriseTable | None = None
+    alertmanager: AlertmanagerTable | None = None
 
     @property
     def channels(self) -> dict[str, Channel]:

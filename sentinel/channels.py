@@ -8,6 +8,7 @@ is left out and told; it keeps neither the sentinel nor another channel from sta
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping
 
@@ -16,6 +17,7 @@ from notifier.base import Notifier, Permanent
 from notifier.console import ConsoleNotifier
 from notifier.format import neutral
 from sentinel.channel_tables import (
+    AlertmanagerTable,
     AppriseTable,
     Channel,
     ConsoleTable,
@@ -69,5 +71,19 @@ def open_channel(table: Channel) -> Notifier:
             from notifier.apprise_ import AppriseNotifier
 
             return AppriseNotifier(table.urls_env)
+        case AlertmanagerTable():
+            return _alertmanager(table)
         case InstalledTable():
             return installed.make(table.kind, table.options)
+
+
+def _alertmanager(table: AlertmanagerTable) -> Notifier:
+    from notifier.alertmanager import AlertmanagerNotifier
+    from notifier.post import variable
+
+    if table.url is not None:
+        url, named = table.url.get_secret_value(), "url"
+    else:
+        assert table.url_env is not None, "the table has one of the two"
+        url, named = variable("alertmanager", table.url_env, os.environ), table.url_env
+    return AlertmanagerNotifier(url, named=named, token_env=table.token_env, labels=table.labels)

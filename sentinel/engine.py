@@ -39,6 +39,9 @@ BEAT_EVERY = 5.0
 GONE_AFTER = 3600.0
 """Seconds after which a run whose folder is gone is let go; till then keeping costs less than reading."""
 
+STAND_EVERY = 60.0
+"""Seconds between two calls to channels that forget what goes on; notifier.alertmanager counts on it."""
+
 PATIENCE = 30.0
 """Seconds without a heartbeat after which a trainer may say that its sentinel is gone."""
 
@@ -84,6 +87,7 @@ class Engine:
         self._anew = True
         self._scanned = float("-inf")
         self._beaten = float("-inf")
+        self._stood = float("-inf")
         self._unreadable: set[str] = set()
         self._me = myself()
 
@@ -135,6 +139,9 @@ class Engine:
         self._to_deliver.clear()
         self.job.perform()
         self._mail.submit()
+        if self._mail.repeating and monotonic - self._stood >= STAND_EVERY:
+            self._stood = monotonic
+            self._mail.stand(thread for run in self._runs.values() for thread in run.open_threads)
         if beat_due:
             self._beat(now, monotonic)
         return grew

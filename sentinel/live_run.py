@@ -284,6 +284,15 @@ class LiveRun:
         return RunStanding(self.name, self.phase, self.is_blind, alerts, self._last_wall)
 
     @property
+    def open_threads(self) -> list[str]:
+        """The stories that go on: of a run being trained, every alert that fires or may fire again."""
+        if self.phase != "live":
+            return []
+        going = (AlertState.FIRING, AlertState.RECOVERING, AlertState.PROBATION)
+        alerts = self._judge.watch.alerts
+        return [f"{self.name}/{key}#{a.number}" for key, a in alerts.items() if a.state in going]
+
+    @property
     def process(self) -> Process | None:
         """Who trains without a guard, as far as that is known."""
         return self._attached.process

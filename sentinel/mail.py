@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from notifier.message import Message
+from notifier.base import Standing
+from notifier.message import Message, as_story
 from sentinel.journal import Journal
 from sentinel.outbox import Delivered, Failed, Outbox, Postponed, Result, Row
 from sentinel.story import notice
@@ -71,6 +72,35 @@ class Mail:
         """Hand over what was queued; only after the commit: nothing is told that could be forgotten."""
         ready, self._ready = self._ready, []
         self._outbox.submit(ready)
+
+    @property
+    def repeating(self) -> tuple[str, ...]:
+        """The channels that have to be told again and again what goes on."""
+        return self._outbox.repeating
+
+    def stand(self, threads: Iterable[str]) -> None:
+        """Have every story that goes on said again where that is needed; only outside a transaction.
+
+        Args:
+            threads: names of the stories; those that a channel was never told are left out there.
+        """
+        wanted = list(threads)
+        for channel in self.repeating:
+            found = (self._standing(channel, thread) for thread in wanted)
+            self._outbox.stand(channel, [story for story in found if story is not None])
+
+    def _standing(self, channel: str, thread: str) -> Standing | None:
+        rows = self._journal.rows(
+            "SELECT ref, body FROM messages WHERE channel = ? AND thread = ? AND state = 'sent' ORDER BY id",
+            channel,
+            thread,
+        )
+        if not rows:
+            return None
+        first, latest = (Message.from_json(rows[at]["body"]) for at in (0, -1))
+        if latest.kind == "closed":
+            return None
+        return Standing(rows[0]["ref"], as_story(first, latest) if len(rows) > 1 else first)
 
     def health(self) -> dict[str, dict[str, str]]:
         """Say how each channel is: ok, retrying, hung or dead, and why."""

@@ -11,11 +11,11 @@ from __future__ import annotations
 import random
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from notifier.base import DeliveryError, Notifier, Permanent
+from notifier.base import DeliveryError, Notifier, Permanent, Repeating, Standing
 from sentinel.delivery import Delivered, Failed, Job, Lane, Postponed, Result, Row
 
 __all__ = ["ChannelHealth", "Delivered", "Failed", "Outbox", "Postponed", "Result", "Row"]
@@ -77,6 +77,15 @@ class Outbox:
             else:
                 worker.add(row)
 
+    @property
+    def repeating(self) -> tuple[str, ...]:
+        """The channels that have to be told again and again what goes on."""
+        return tuple(name for name, worker in self._workers.items() if worker.repeats)
+
+    def stand(self, channel: str, stories: Sequence[Standing]) -> None:
+        """Have a channel told what goes on, when it comes to it; a later call replaces one still waiting."""
+        self._workers[channel].stand(stories)
+
     def collect(self) -> list[Result]:
         """Take the results that have come in since the last call, oldest first."""
         taken: list[Result] = []
@@ -126,6 +135,8 @@ class _Worker:
         self._report = report
         self._changed = threading.Condition()
         self._calling_since: float | None = None
+        self._standing: Sequence[Standing] | None = None
+        self._trouble = ""  # with saying what goes on; "" where that works
         self._stopping = False
         # A daemon, because a call that hangs must not keep the sentinel from ending.
         self._thread = threading.Thread(target=self._work, name=f"notifier-{lane.name}", daemon=True)
@@ -138,6 +149,15 @@ class _Worker:
         if result is not None:
             self._report([result])
 
+    @property
+    def repeats(self) -> bool:
+        return isinstance(self._notifier, Repeating)
+
+    def stand(self, stories: Sequence[Standing]) -> None:
+        with self._changed:
+            self._standing = stories
+            self._changed.notify_all()
+
     def health(self) -> ChannelHealth:
         with self._changed:
             lane, since = self._lane, self._calling_since
@@ -148,7 +168,8 @@ class _Worker:
                 return ChannelHealth("dead", "its thread has died; this is a bug in the sentinel", queued)
             if since is not None and self._monotonic() - since > HUNG_AFTER:
                 return ChannelHealth("hung", f"no answer for {self._monotonic() - since:.0f} s", queued)
-            return ChannelHealth("retrying" if lane.failures else "ok", lane.reason, queued)
+            trouble = lane.reason or self._trouble
+            return ChannelHealth("retrying" if lane.failures or trouble else "ok", trouble, queued)
 
     def wait_until_idle(self, deadline: float) -> bool:
         with self._changed:
@@ -163,6 +184,9 @@ class _Worker:
 
     def _work(self) -> None:
         while (job := self._wait_for_job()) is not None:
+            if not isinstance(job, Job):
+                self._repeat(job)
+                continue
             ref, error = self._call(job)
             with self._changed:
                 self._calling_since = None
@@ -171,16 +195,34 @@ class _Worker:
                 self._report(results)
                 self._changed.notify_all()
 
-    def _wait_for_job(self) -> Job | None:
+    def _wait_for_job(self) -> Job | Sequence[Standing] | None:
+        """Wait for a message that may go, or for stories to be said again between two; None at the end."""
         with self._changed:
             while not self._stopping:
                 now = self._monotonic()
+                standing, self._standing = self._standing, None
+                if standing is not None and self._lane.dead is None:
+                    self._calling_since = now
+                    return standing
                 job = self._lane.next(now)
                 if isinstance(job, Job):
                     self._calling_since = now
                     return job
                 self._changed.wait(None if job is None else max(0.0, job - now))
             return None
+
+    def _repeat(self, stories: Sequence[Standing]) -> None:
+        assert isinstance(self._notifier, Repeating), "only who repeats is asked to"
+        trouble = ""
+        try:
+            self._notifier.stand(stories)
+        except DeliveryError as error:
+            trouble = error.reason
+        except BaseException as error:  # noqa: BLE001  as in _call
+            trouble = f"the notifier has a bug: it raised {type(error).__name__}"
+        with self._changed:
+            self._calling_since = None
+            self._trouble = trouble
 
     def _call(self, job: Job) -> tuple[str | None, DeliveryError | None]:
         try:

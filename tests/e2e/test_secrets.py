@@ -34,7 +34,8 @@ HOOK = "h00k-key-in-an-address"
 SIGN = "s1gn-key-of-a-webhook"
 BEARER = "b3arer-token-of-a-webhook"
 APPRISE = "appr1se-key-in-an-address"
-SECRETS = (SLACK_TOKEN, PING, PROXY, HOOK, SIGN, BEARER, APPRISE)
+ALERTMANAGER = "alertm4nager-key-in-an-address"
+SECRETS = (SLACK_TOKEN, PING, PROXY, HOOK, SIGN, BEARER, APPRISE, ALERTMANAGER)
 
 CRASH = """
 import sys
@@ -60,6 +61,11 @@ at_least = "info"
 
 [notify.apprise]
 urls_env = "OUR_URLS"
+at_least = "info"
+
+[notify.alertmanager]
+url_env = "OUR_MANAGER"
+token_env = "OUR_BEARER"
 at_least = "info"
 """
 
@@ -148,7 +154,8 @@ def test_every_setting_that_holds_or_names_a_secret_is_set_in_these_tests() -> N
     """Whoever adds a secret to sentinel.toml is told here to add it to the search."""
     found = {name for name, kind in tables(Service) if kind or name.endswith("_env")}
     hook = {f"notify.webhook.{key}_env" for key in ("url", "secret", "token")}
-    channels = {"notify.slack.token_env", "notify.apprise.urls_env", *hook}
+    manager = {f"notify.alertmanager.{key}" for key in ("url", "url_env", "token_env")}
+    channels = {"notify.slack.token_env", "notify.apprise.urls_env", *hook, *manager}
     assert found == {"sentinel.ping_url", "sentinel.ping_url_env", *channels}
 
 
@@ -163,6 +170,7 @@ class Place:
         self.scene.environment |= {"OUR_HOOK": hook, "OUR_SIGN": SIGN, "OUR_BEARER": BEARER}
         urls = f"json://me:{APPRISE}@{hook.removeprefix('http://').replace(HOOK, APPRISE)}"
         self.scene.environment["OUR_URLS"] = urls
+        self.scene.environment["OUR_MANAGER"] = hook.replace(HOOK, ALERTMANAGER)
         self.run = self.scene.logdir / "a"
         self.run.mkdir()
         self.step = 0
@@ -239,6 +247,7 @@ def test_no_secret_is_left_anywhere(
             assert any(PING in path for path in Echo.seen)
             assert any(HOOK in path for path in Echo.seen)
             assert any(APPRISE in path for path in Echo.seen)
+            assert any(ALERTMANAGER in path for path in Echo.seen)
             for place in places:
                 ask(place, monkeypatch, capfd)
             second.send_signal(signal.SIGABRT)  # the stacks of all threads
@@ -302,6 +311,9 @@ BROKEN = {
     "twice": '[sentinel]\nping_url = "https://x/{secret}"\nping_url = "https://x/{secret}"\n',
     "the token itself": '[notify.slack]\nchannel = "#c"\ntoken = "{secret}"\n',
     "the token for its name": '[notify.slack]\nchannel = "#c"\ntoken_env = "{secret}"\n',
+    "an Alertmanager's address": '[notify.alertmanager]\nurl = "x://{secret}"\n',
+    "an Alertmanager's address twice": '[notify.alertmanager]\nurl = "https://{secret}"\nurl_env = "A"\n',
+    "an Alertmanager's address for its name": '[notify.alertmanager]\nurl_env = "https://{secret}"\n',
     "a webhook's address": '[notify.webhook]\nurl = "https://x/{secret}"\n',
     "a webhook's address for its name": '[notify.webhook]\nurl_env = "https://x/{secret}"\n',
     "a key in a channel of no kind": '[notify.hook]\nurl = "https://x/{secret}"\n',

@@ -75,6 +75,8 @@ class Post:
         results, self._results = self._results, []
         return results
 
+    repeating = ()
+
     def health(self) -> dict[str, ChannelHealth]:
         return {}
 
