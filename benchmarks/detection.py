@@ -20,7 +20,6 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table as RichTable
 
 from benchmarks import detection_tables as tables
 from benchmarks.detection_corpus import EXPLOSION, HEALTHY, Recorded, judge_corpus
@@ -58,8 +57,6 @@ OF_AREA = {"log": (160, 0.3), "episodes": (120, 0.5), "loss": (300, 0.5), "polic
 
 FIRST_ALARM = {"incident_a": 1300, "incident_b": 1300}
 LATE, LATEST = 2, 200
-WIDE = 180
-BEGIN, END = "<!-- detection: generated", "<!-- detection: end -->"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -79,9 +76,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(_as_json(found, recorded, claims))
     else:
         for table in shown:
-            _print(table)
+            tables.show(table)
     if options.write:
-        _write(options.write, shown)
+        tables.write(options.write, "detection", shown)
     return 1 if any(claim.holds is False for claim in claims) else 0
 
 
@@ -179,16 +176,6 @@ def _tables(
     ]
 
 
-def _print(table: Table) -> None:
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=WIDE)  # a pipe has no width, and nothing of a cell may be lost there
-    shown = RichTable(*table.head, title=table.title, caption=table.note, title_justify="left")
-    for row in table.rows:
-        shown.add_row(*(cell.replace("`", "") for cell in row))
-    console.print(shown)
-
-
 def _as_json(found: Sequence[Found], recorded: Sequence[Recorded] | None, claims: Sequence[Claim]) -> str:
     return json.dumps(
         {
@@ -200,18 +187,6 @@ def _as_json(found: Sequence[Found], recorded: Sequence[Recorded] | None, claims
             ],
         }
     )
-
-
-def _write(page: Path, shown: Sequence[Table]) -> None:
-    """Put the tables between the markers of a page."""
-    text = page.read_text(encoding="utf-8")
-    before, marker, rest = text.partition(BEGIN)
-    head, _, _ = rest.partition("\n")
-    _, end, after = rest.partition(END)
-    assert marker, f"{page} has no {BEGIN!r}"
-    assert end, f"{page} has no {END!r}"
-    body = "\n".join(tables.markdown(table) for table in shown)
-    page.write_text(f"{before}{marker}{head}\n\n{body}\n{end}{after}", encoding="utf-8")
 
 
 def _seeds(text: str) -> list[int]:

@@ -6,7 +6,11 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
+
+from rich.console import Console
+from rich.table import Table as RichTable
 
 from benchmarks.detection_corpus import EXPLOSION, HEALTHY, Recorded
 from benchmarks.detection_runs import Found
@@ -17,6 +21,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 SEVERITIES = ("critical", "warning", "info")
+WIDE = 180
 WORDS = {1: "mild", 2: "middling", 3: "grave"}
 
 
@@ -46,6 +51,29 @@ def markdown(table: Table) -> str:
     lines.append("|" + "---|" * len(table.head))
     lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in table.rows]
     return "\n".join([*lines, *(["", table.note] if table.note else []), ""])
+
+
+def show(table: Table) -> None:
+    """Print a table."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=WIDE)  # a pipe has no width, and nothing of a cell may be lost there
+    shown = RichTable(*table.head, title=table.title, caption=table.note, title_justify="left")
+    for row in table.rows:
+        shown.add_row(*(cell.replace("`", "") for cell in row))
+    console.print(shown)
+
+
+def write(page: Path, name: str, shown: Sequence[Table]) -> None:
+    """Put tables between the markers `<!-- NAME: generated … -->` and `<!-- NAME: end -->` of a page."""
+    begin, end = f"<!-- {name}: generated", f"<!-- {name}: end -->"
+    before, found, rest = page.read_text(encoding="utf-8").partition(begin)
+    assert found, f"{page} has no {begin!r}"
+    head, _, rest = rest.partition("\n")
+    _, found, after = rest.partition(end)
+    assert found, f"{page} has no {end!r}"
+    body = "\n".join(markdown(table) for table in shown)
+    page.write_text(f"{before}{begin}{head}\n\n{body}\n{end}{after}", encoding="utf-8")
 
 
 def claims_table(claims: Iterable[Claim]) -> Table:

@@ -14,7 +14,7 @@ from benchmarks import detection
 from benchmarks.detection_corpus import EXPLOSION, HEALTHY, judge_corpus
 from benchmarks.detection_runs import Task, judge
 from benchmarks.detection_statistics import clustered, poisson, quantile, wilson
-from benchmarks.detection_tables import Table, markdown
+from benchmarks.detection_tables import Table, markdown, write
 from rules.generators import FAMILIES, Setting
 
 VALUE = [name for name, family in FAMILIES.items() if family.healthy and family.area == "value"]
@@ -100,14 +100,15 @@ def test_a_bootstrap_draws_clusters_and_not_runs() -> None:
 
 def test_tables_are_put_between_the_markers_of_a_page(tmp_path: Path) -> None:
     """What stands around them stays, however often they are written."""
+    begin, end = "<!-- detection: generated", "<!-- detection: end -->"
     page = tmp_path / "page.md"
-    page.write_text(f"before\n{detection.BEGIN} by x -->\nold\n{detection.END}\nafter\n", encoding="utf-8")
+    page.write_text(f"before\n{begin} by x -->\nold\n{end}\nafter\n", encoding="utf-8")
     table = Table("title", ("a", "b"), [("1", "x|y")], "note")
     for _ in range(2):
-        detection._write(page, [table])
+        write(page, "detection", [table])
     text = page.read_text(encoding="utf-8")
-    assert text.startswith(f"before\n{detection.BEGIN} by x -->\n\n**title**")
-    assert text.endswith(f"{detection.END}\nafter\n")
+    assert text.startswith(f"before\n{begin} by x -->\n\n**title**")
+    assert text.endswith(f"{end}\nafter\n")
     assert "old" not in text
     assert markdown(table) in text
     assert "x\\|y" in text
