@@ -213,12 +213,22 @@ def _not_too_often(seconds: float) -> float:
     return seconds
 
 
+def _listening(text: str) -> str:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isascii() or not port.isdigit() or int(port) > 65535 or " " in host:
+        raise ValueError('write where to listen as "HOST:PORT", such as "127.0.0.1:9464"')
+    return text
+
+
 class SentinelTable(_Table):
-    """[sentinel]: whom it tells that it lives. The address is a secret: who knows it can feign our life."""
+    """[sentinel]: whom it tells that it lives, and who may measure it. The ping's address is a secret: who
+    knows it can feign our life.
+    """
 
     watchdog_every: Annotated[Seconds, AfterValidator(_not_too_often)] | None = None
     ping_url: Annotated[SecretStr, AfterValidator(web_address)] | None = None
     ping_url_env: VariableName | None = None
+    metrics: Annotated[str, AfterValidator(_listening), Field(examples=["127.0.0.1:9464"])] | None = None
 
 
 def _pattern(text: str) -> str:

@@ -94,8 +94,12 @@ class Engine:
     @property
     def sees(self) -> bool:
         """Whether the last tick could read the log directory and every run in it."""
-        blind = any(run.is_blind for name, run in self._runs.items() if name in self._found)
-        return not blind and not any(u.path == str(self._logdir) for u in self._found.unreadable)
+        return not self.blind and not any(u.path == str(self._logdir) for u in self._found.unreadable)
+
+    @property
+    def blind(self) -> tuple[str, ...]:
+        """Names of the runs that are there and cannot be read."""
+        return tuple(name for name, run in self._runs.items() if run.is_blind and name in self._found)
 
     def tick(self, changes: Changes | None = None) -> bool:
         """Do everything that is due; returns whether there were new points.

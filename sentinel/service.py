@@ -20,8 +20,9 @@ from sentinel.interrupts import held
 from sentinel.lifesigns import LifeSigns
 from sentinel.lock import StateLock
 from sentinel.machine import file_systems
+from sentinel.metrics_port import MetricsPort
 from sentinel.reload import read_again
-from sentinel.state import state_folder
+from sentinel.state import JOURNAL, state_folder
 from sentinel.stopping import Stop
 from sentinel.supervise import Forwarding, check_command
 from sentinel.systemd import own
@@ -87,11 +88,14 @@ def _serve(
     lock = StateLock(folder)
     wakeup = Wakeup(logdir)
     signs = LifeSigns(own(), plan.settings, clock.monotonic)
+    port = MetricsPort(folder / JOURNAL, clock)
+    port.follow(plan.settings)
     try:
         watcher = Watcher(
             logdir, folder, plan, clock, wake=wakeup.ring, open_channels=_channels, pulse=signs.pulse
         )
     except StateError:
+        port.close()
         wakeup.close()
         lock.release()
         raise
@@ -107,12 +111,12 @@ def _serve(
                 if said:
                     print(neutral(f"sentinel: {said}"), file=sys.stderr, flush=True)
                 signs.ready()
-                look = partial(_look_or_reload, watcher, signs, wakeup, clock, signals, reload)
+                look = partial(_look_or_reload, watcher, signs, port, wakeup, clock, signals, reload)
                 code = _supervise(watcher, signals, look, wakeup, clock, gated=plan.gates is not None)
         else:
             with Stop(wakeup.ring) as stop:
                 signs.ready()
-                look = partial(_look_or_reload, watcher, signs, wakeup, clock, stop, reload)
+                look = partial(_look_or_reload, watcher, signs, port, wakeup, clock, stop, reload)
                 code = _until(look, wakeup, clock, stop.poll)
             signs.close()
             watcher.drain(DRAIN)
@@ -121,21 +125,25 @@ def _serve(
         code = 128 + signal.SIGINT  # asked a second time: what is undelivered waits for the next start
     finally:
         signs.close()
+        port.close()
         watcher.close()
         wakeup.close()
         lock.release()
     return code
 
 
-def _look(watcher: Watcher, signs: LifeSigns, wakeup: Wakeup) -> None:
+def _look(watcher: Watcher, signs: LifeSigns, port: MetricsPort, wakeup: Wakeup, clock: Clock) -> None:
+    began = clock.wall()  # which counts a file system that hangs, as the clock for deadlines does not
     watcher.processes.reap()
     watcher.tick(wakeup.changes())
     signs.look(watcher)
+    port.look(watcher, max(0.0, clock.wall() - began))
 
 
 def _look_or_reload(
     watcher: Watcher,
     signs: LifeSigns,
+    port: MetricsPort,
     wakeup: Wakeup,
     clock: Clock,
     stop: Stop | Forwarding,
@@ -144,7 +152,8 @@ def _look_or_reload(
     """Put other rules into force where that was asked for, then look."""
     if stop.take_reload() and reload is not None and read_again(watcher, reload, clock.wall()):
         signs.follow(watcher.plan.settings)
-    _look(watcher, signs, wakeup)
+        port.follow(watcher.plan.settings)
+    _look(watcher, signs, port, wakeup, clock)
 
 
 def _until(

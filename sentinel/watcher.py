@@ -130,6 +130,11 @@ class Watcher:
         """Whether the last tick was remembered and could read what it watches."""
         return not self.lost and self._engine is not None and self._engine.sees
 
+    @property
+    def blind(self) -> tuple[str, ...]:
+        """Names of the runs that cannot be read."""
+        return self._engine.blind if self._engine is not None else ()
+
     def begin(self, command: Sequence[str], folder: Path) -> str:
         """Wish for a job, once, before the first tick; what `Job.begin` returns and raises.
 

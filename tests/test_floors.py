@@ -47,6 +47,7 @@ ONE_LIBRARY_ONE_FILE = {
     "watchdog": {"sentinel/wakeup.py"},
     "slack_sdk": {"notifier/slack.py"},
     "apprise": {"notifier/apprise_.py"},
+    "prometheus_client": {"sentinel/exposition.py"},
     "rich": {
         "notifier/console.py",
         "sentinel/comparison_report.py",
