@@ -22,6 +22,7 @@ from sentinel.commands import (
     gate,
     init,
     lint,
+    notify,
     replay,
     rules,
     run,
@@ -128,6 +129,7 @@ def _parser() -> argparse.ArgumentParser:
         test,
         command_,
         status,
+        notify,
         doctor,
         systemd,
     ):

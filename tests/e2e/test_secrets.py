@@ -290,6 +290,8 @@ def ask(place: Place, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixt
             ["check", str(broken)],
             ["rules", "-c", str(scene.config)],
             ["schema"],
+            ["notify", "--dry-run", "-c", str(scene.config)],
+            ["notify", "--test", "console", "-c", str(scene.config)],
             ["replay", "-v", "-c", str(scene.config), str(scene.logdir)],
             ["replay", "--json", "-c", str(scene.config), str(scene.logdir)],
             ["explain", "-c", str(scene.config), "loss_high", str(place.run)],
