@@ -163,6 +163,10 @@ class Actor:
             return [], []
         return [total for total, _ in episodes], [length for _, length in episodes]
 
+    def close(self) -> None:
+        """Let the simulator go, if there is one."""
+        self.env.close()
+
     def _evaluate(self, number: int) -> tuple[float, int]:
         seen = envs.see(self.eval_env.reset(seed=self.config.seed + EVALUATION_SEEDS + number)[0])
         total, length, ended = 0.0, 0, False

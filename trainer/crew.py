@@ -21,6 +21,9 @@ from trainer.config import Config, ConfigError
 MOST_DEATHS = 5
 """Of one actor, without a single chunk between them: then it is the environment, not chance."""
 
+PARTING = 30.0
+"""s that actors may take to finish an order and let their simulators go, before they are killed."""
+
 Scores = tuple[list[float], list[int]]
 
 
@@ -96,6 +99,9 @@ class RayCrew:
         return wait
 
     def close(self) -> None:
+        if self._config.env == "carla":
+            ends = [actor.close.remote() for actor in self._actors]
+            self._ray.wait(ends, num_returns=len(ends), timeout=PARTING)
         self._ray.shutdown()
 
     def _made(self, number: int) -> Any:
@@ -143,6 +149,6 @@ def _connected(config: Config) -> Any:
 
 
 def _reason(error: Exception) -> str:
-    """The line of Ray's report that says why: the last one that is not empty."""
+    """The sentence of Ray's report that says why: the first of its last line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+    return lines[-1].split(". ")[0].rstrip(".") if lines else type(error).__name__

@@ -19,8 +19,8 @@ from trainer.crew import Crew
 from trainer.loop import WAIT, Trainer
 from trainer.simulator import Simulator
 
-LATE = 2.0
-"""s without a step after which simulators that are away are worth a line."""
+LATE = 0.5
+"""s without a step from which on a simulator that is away is what the learner waits for."""
 
 SAY_EVERY = 30.0
 """s between two lines about actors of which none sends anything."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from trainer.envs import Seen
@@ -44,12 +44,20 @@ class World:
         to(after=self._seen(), **more) if more else to(self._seen())
         self.number += 1
 
+    def interrupt(self) -> None:
+        """Rows of another episode come between, and this one goes on behind them."""
+        self.replay.abandon()
+        self.replay.begin(seen(77, size=self.size))
+        self.replay.abandon()
+        self.replay.go_on(self.last)
+
     def _seen(self) -> Seen:
         observation = seen(self.number, size=self.size)
         if self.size:
             observation["image"] = np.stack(
                 [np.full((self.size, self.size), n % 256, np.uint8) for n in self.stack]
             )
+        self.last = observation
         return observation
 
     def step(self, *, terminated: bool = False, truncated: bool = False) -> None:
@@ -84,7 +92,9 @@ def ring(capacity: int, size: int = 0, seed: int = 0) -> Replay:
 
 
 STEPS = st.lists(
-    st.sampled_from(["on", "on", "on", "terminated", "truncated", "fault"]), min_size=1, max_size=120
+    st.sampled_from(["on", "on", "on", "terminated", "truncated", "fault", "interrupted"]),
+    min_size=1,
+    max_size=120,
 )
 
 
@@ -92,12 +102,15 @@ def play(world: World, steps: list[str]) -> None:
     for step in [*steps, "on"]:  # a ring of nothing but faults has nothing to draw
         if step == "fault":
             world.fail()
+        elif step == "interrupted":
+            world.interrupt()
         else:
             world.step(terminated=step == "terminated", truncated=step == "truncated")
 
 
 @settings(deadline=None, max_examples=60)
 @given(steps=STEPS, capacity=st.integers(24, 60), size=st.sampled_from([0, 2]))
+@example(steps=[*["on"] * 6, "interrupted", *["on"] * 3], capacity=40, size=2)
 def test_a_drawn_transition_is_one_that_happened(steps: list[str], capacity: int, size: int) -> None:
     """Observation, action, reward and successor belong together, also after the ring has wrapped."""
     world = World(ring(capacity, size), size)
@@ -163,14 +176,14 @@ def test_a_rewound_ring_is_the_one_that_never_went_on(
         for world in (plain, moved):
             play(world, first)
         state, segments = moved.replay.state_dict(), journal.save(moved.replay, 0)
-        mark = (moved.number, list(moved.stack))
+        mark = (moved.number, list(moved.stack), moved.last)
         play(moved, then)
         journal.save(moved.replay, 0)
         wrapped = moved.replay.oldest > max(0, state["written"] + 1 - capacity)
         assert moved.replay.rewind(state) is not wrapped
         if wrapped:
             moved.replay.load(state, segments, journal.folder)
-        moved.number, moved.stack = mark
+        moved.number, moved.stack, moved.last = mark
         for world in (plain, moved):
             play(world, again)
             world.replay._rng = np.random.default_rng(7)
