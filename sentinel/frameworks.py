@@ -166,6 +166,7 @@ ALGORITHMS = (
             "train/completions/*",
         ),
     ),
+    Signature("carla", ("simulator/faults",)),  # no algorithm, but a simulator beside one
 )
 """What a run trains, by the name of the pack that watches it."""
 

@@ -76,6 +76,11 @@ def test_what_is_nobodys_is_called_nobodys() -> None:
     assert recognise(()).packs == ()
 
 
+def test_a_simulator_is_recognised_beside_the_algorithm() -> None:
+    """A training in CARLA needs both packs."""
+    assert recognise({"debug/actor_q_mean", "simulator/faults"}).packs == ("td3", "carla")
+
+
 def test_every_algorithm_has_its_pack() -> None:
     """What is recognised is a pack that can be included."""
     assert {signature.name for signature in ALGORITHMS} | {"generic"} == set(packs.names())
