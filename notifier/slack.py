@@ -19,6 +19,7 @@ from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError, SlackClientError
 from slack_sdk.web import SlackResponse
 
+from notifier import post
 from notifier.base import DeliveryError, Permanent, Transient
 from notifier.format import blocks, fallback
 from notifier.message import Message
@@ -201,15 +202,11 @@ class SlackNotifier:
         said = self._hide(code)[:80] if code.replace("_", "").isalnum() else "an answer that is not Slack's"
         if code in DEAD:
             return Permanent(f"{where}: {said}; {self._hint(code, body)}", channel_dead=True)
-        if (
-            code in PASSING
-            or status >= http.client.INTERNAL_SERVER_ERROR
-            or status == http.client.REQUEST_TIMEOUT
-        ):
+        if code in PASSING or status >= http.client.INTERNAL_SERVER_ERROR or status in post.PASSING:
             return Transient(f"{where}: {said}", _retry_after(response.headers))
         if status == http.client.OK and not code.replace("_", "").isalnum():
             return Transient(f"{where}: {said}")
-        if status in {401, 403, 404, 407, 410} and code not in NO_THREAD:
+        if (status in post.DEAD or 300 <= status < 400) and code not in NO_THREAD:
             return Permanent(
                 f"{where}: {said}; look at the network's proxy and at [notify.slack]", channel_dead=True
             )

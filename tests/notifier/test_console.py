@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import pty
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 
 from notifier.base import Permanent, Transient
 from notifier.console import ConsoleNotifier
-from notifier.contract import Fault, check, sample
+from notifier.contract import Arrived, Fault, check, sample
 from notifier.format import plain
 
 
@@ -38,7 +39,18 @@ def test_the_console_keeps_the_contract() -> None:
         Fault("full disk", lambda: stream.failures.append(errno.ENOSPC), Transient),
         Fault("closed pipe", lambda: stream.failures.append(errno.EPIPE), Permanent, channel_dead=True),
     ]
-    assert check(lambda: ConsoleNotifier(stream), faults=faults) == []
+
+    def arrived() -> list[Arrived]:
+        blocks = re.split(r"^(?=(?:INFO|WARNING|CRITICAL|FATAL) )", stream.getvalue(), flags=re.MULTILINE)
+        return [Arrived(block, "", len(block)) for block in blocks[1:]]
+
+    findings = check(
+        lambda: ConsoleNotifier(stream),
+        faults=faults,
+        arrived=arrived,
+        alive=lambda text: any(sign in text for sign in "\x1b\x07\x9b\u202e"),  # a terminal knows no mentions
+    )
+    assert findings == []
 
 
 def test_a_file_gets_text_without_colour() -> None:

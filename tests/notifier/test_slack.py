@@ -6,18 +6,23 @@ import gc
 import logging
 import pickle
 import traceback
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
 from notifier import slack as module
 from notifier.base import DeliveryError, Permanent, Transient
-from notifier.contract import Fault, check, hostile, sample
+from notifier.contract import Arrived, Fault, check, hostile, http_faults, sample
 from notifier.message import as_story
 from notifier.slack import DEFAULT_RETRY_AFTER, SlackNotifier
 from tests.slack_stub import CHANNEL_ID, TOKEN, Reply, SlackStub, rate_limit, refusal, slack
 
 __all__ = ["slack"]  # a fixture: importing it is using it
+
+
+FOLLOWED = {"HTTP 301", "HTTP 302", "HTTP 303"}
+"""slack_sdk follows these by itself; what stands there is no Slack, so it is tried again."""
 
 
 def notifier_for(stub: SlackStub, channel: str = "#training") -> SlackNotifier:
@@ -37,6 +42,9 @@ def test_slack_keeps_the_contract(slack: SlackStub) -> None:
             return Fault(name, inject, Transient, retry_after=retry_after)
         return Fault(name, inject, Permanent, channel_dead=dead)
 
+    def statuses(status: int, headers: dict[str, str]) -> Callable[[], None]:
+        return lambda: slack.script(Reply(status, b"<html>no</html>", headers))
+
     faults = [
         fault("429", rate_limit(7), retry_after=7),
         fault("429 in fractions", rate_limit("0.5"), retry_after=0.5),
@@ -45,15 +53,7 @@ def test_slack_keeps_the_contract(slack: SlackStub) -> None:
         fault("429 with a negative time", rate_limit(-5), retry_after=DEFAULT_RETRY_AFTER),
         fault("rate limit by code", refusal("ratelimited"), retry_after=DEFAULT_RETRY_AFTER),
         fault("503 with a time", Reply(503, b"{}", {"Retry-After": "3"}), retry_after=3),
-        *(
-            fault(f"HTTP {status}", Reply(status, b"<html>down</html>"))
-            for status in (500, 502, 503, 504, 408)
-        ),
-        *(
-            fault(f"HTTP {status}", Reply(status, b"<html>no</html>"), dead=True)
-            for status in (401, 403, 404, 407, 410)
-        ),
-        *(fault(f"HTTP {status}", Reply(status, b""), dead=False) for status in (400, 413, 422)),
+        *(each for each in http_faults(statuses) if each.name not in FOLLOWED),
         *(fault(code, refusal(code)) for code in sorted(module.PASSING)),
         *(fault(code, refusal(code), dead=True) for code in sorted(module.DEAD)),
         *(
@@ -72,7 +72,15 @@ def test_slack_keeps_the_contract(slack: SlackStub) -> None:
         fault("connection dropped", Reply(drop=True)),
         fault("no answer", Reply(hang=True)),
     ]
-    assert check(lambda: notifier_for(slack), secrets=[TOKEN], faults=faults) == []
+    findings = check(
+        lambda: notifier_for(slack),
+        secrets=[TOKEN],
+        faults=faults,
+        arrived=lambda: [Arrived(str(call.body), "", len(str(call.body))) for call in slack.sent()],
+        alive=lambda _text: False,  # Slack's own markup has escapes: the stub looks for what is alive
+        max_bytes=60_000,
+    )
+    assert findings == []
     assert slack.alive == []
 
 
