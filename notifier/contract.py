@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
-from notifier.base import DeliveryError, Notifier, Permanent, Transient
+from notifier.base import DeliveryError, Notifier, Permanent, Repeating, Standing, Transient
 from notifier.message import KINDS, SEVERITIES, Message, facts
 
 
@@ -228,6 +228,11 @@ def _tells(notifier: Notifier, patience: float) -> Iterator[str]:
             new, found = _send(notifier, sample(kind, severity), ref, patience)
             ref = ref or new
             yield from found
+    if isinstance(notifier, Repeating):
+        for stories in ([], [Standing(ref or "", sample()), Standing(ref or "", sample("update"))]):
+            late, error = _timed(partial(notifier.stand, stories), patience)
+            if late or error is not None:
+                yield f"stand with {len(stories)} stories: {error!r}" + (" too late" if late else "")
     for message in (sample("opened"), sample("opened"), *hostile()):
         for thread_ref in (None, ref):
             yield from _send(notifier, message, thread_ref, patience)[1]
