@@ -9,13 +9,13 @@ for file systems that announce nothing, for lost announcements and for links.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-ROUND_SECONDS = 10.0
-"""Seconds in which the slow round comes by every run once."""
+from sentinel.round import Round
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,7 @@ class Changes:
     anew: bool = False
 
 
+Files: TypeAlias = Sequence[Path] | Sequence[str]
 Stamp: TypeAlias = tuple[tuple[int, int, int], ...]
 
 
@@ -40,14 +41,12 @@ class Attention:
     def __init__(self) -> None:
         self._due: dict[str, float] = {}
         self._stamps: dict[str, Stamp] = {}
-        self._folders: dict[Path, str] = {}
-        self._round: list[str] = []
-        self._owed = 0.0
-        self._last: float | None = None
+        self._folders: dict[str, str] = {}  # path: run
+        self._round = Round()
 
     def meet(self, run: str, folder: Path) -> None:
         """Take a run in; it is due at once."""
-        self._folders[folder] = run
+        self._folders[str(folder)] = run
         self._due[run] = -math.inf
 
     def forget(self, run: str) -> None:
@@ -55,7 +54,6 @@ class Attention:
         self._due.pop(run, None)
         self._stamps.pop(run, None)
         self._folders = {folder: name for folder, name in self._folders.items() if name != run}
-        self._round = [name for name in self._round if name != run]
 
     def wake(self, run: str) -> None:
         """Make a run due."""
@@ -64,21 +62,30 @@ class Attention:
     def heed(self, changed: Iterable[Path]) -> None:
         """Make the runs due to which changed paths belong."""
         for path in changed:
-            run = next((self._folders[p] for p in (path, *path.parents) if p in self._folders), None)
+            above = (str(path), *map(str, path.parents))
+            run = next((self._folders[each] for each in above if each in self._folders), None)
             if run is not None:
                 self._due[run] = -math.inf
 
-    def due(self, monotonic: float, files: Callable[[str], Sequence[Path]]) -> list[str]:
+    def due(self, monotonic: float, files: Callable[[str], Files]) -> list[str]:
         """Return the runs to look at now.
 
         Args:
             monotonic: seconds from any origin.
             files: the files of a run whose change matters, for the slow round.
         """
-        for run in self._come_by(monotonic):
-            if self._due[run] > monotonic and stamp(files(run)) != self._stamps.get(run):
-                self._due[run] = -math.inf
+        for run in self._round.part(self._due, monotonic):
+            self._check(run, monotonic, files)
         return [run for run, due in self._due.items() if due <= monotonic]
+
+    def check(self, runs: Iterable[str], monotonic: float, files: Callable[[str], Files]) -> None:
+        """Make those runs due whose files have changed; for when nothing is announced."""
+        for run in runs:
+            self._check(run, monotonic, files)
+
+    def _check(self, run: str, monotonic: float, files: Callable[[str], Files]) -> None:
+        if self._due.get(run, -math.inf) > monotonic and stamp(files(run)) != self._stamps.get(run):
+            self._due[run] = -math.inf
 
     def looked(self, run: str, monotonic: float, rest: float, seen: Stamp) -> None:
         """Note that a run was looked at, and for how long only a change in its files can matter.
@@ -90,28 +97,15 @@ class Attention:
         self._stamps[run] = seen
         self._due[run] = monotonic + rest
 
-    def _come_by(self, monotonic: float) -> list[str]:
-        """Return the next part of the round, as much as the time since the last one is worth."""
-        if self._last is not None:
-            self._owed += len(self._due) * min(monotonic - self._last, ROUND_SECONDS) / ROUND_SECONDS
-        self._last = monotonic
-        passed: list[str] = []
-        while self._owed >= 1.0 and self._due:
-            if not self._round:
-                self._round = list(self._due)
-            passed.append(self._round.pop())
-            self._owed -= 1.0
-        return passed
 
-
-def stamp(files: Sequence[Path]) -> Stamp:
+def stamp(files: Files) -> Stamp:
     """Return what tells whether files have changed: inode, size and time; zeros where there is none."""
     return tuple(_stamp(path) for path in files)
 
 
-def _stamp(path: Path) -> tuple[int, int, int]:
+def _stamp(path: Path | str) -> tuple[int, int, int]:
     try:
-        found = path.stat()
+        found = os.stat(path)  # noqa: PTH116  asked of every file again and again; Path.stat costs twice as much
     except OSError:
         return (0, 0, 0)
     return (found.st_ino, found.st_size, found.st_mtime_ns)

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from rules.gate import Ending
 from sentinel.attachment import Named
-from sentinel.attention import ROUND_SECONDS, Attention, Changes, stamp
+from sentinel.attention import Attention, Changes, stamp
 from sentinel.clock import STANDSTILL, Clock
 from sentinel.clusters.reach import Reach
 from sentinel.config import Settings
-from sentinel.discover import Runs, scan
+from sentinel.discover import Runs, Scanner
 from sentinel.gate_watch import GatePlan, LiveGates
 from sentinel.holders import Holders
 from sentinel.inbox import Request, pending, remove
@@ -24,6 +24,7 @@ from sentinel.journal import Journal, to_json
 from sentinel.live_run import LiveRun, Tools
 from sentinel.mail import Mail
 from sentinel.process import Process, myself
+from sentinel.round import ROUND_SECONDS
 from sentinel.story import notice
 from sentinel.supervise import Processes
 from sentinel.watchdog_alert import WatchdogAlert
@@ -80,6 +81,7 @@ class Engine:
         )
         self._runs: dict[str, LiveRun] = {}
         self._gone: dict[str, float] = {}
+        self._scanner = Scanner(logdir)
         self._found = Runs()
         self._attention = Attention()
         self._offset: float | None = None
@@ -199,11 +201,12 @@ class Engine:
         return grew
 
     def _find_runs(self, now: float, monotonic: float, changes: Changes | None) -> None:
-        self._anew |= changes is None or changes.anew
-        if monotonic - self._scanned < (SCAN_EVERY if self._anew else ROUND_SECONDS):
+        self._anew |= changes is None or changes.anew or self._scanner.has_changed(monotonic)
+        since = monotonic - self._scanned
+        if since < SCAN_EVERY or (not self._anew and (since < ROUND_SECONDS or self._scanner.is_sure)):
             return
         self._scanned, self._anew = monotonic, False
-        before, self._found = self._found, scan(self._logdir)
+        before, self._found = self._found, self._scanner.scan(monotonic)
         for name, found in self._found.items():
             if name not in self._runs and self._is_wanted(name):
                 self._pulse()

@@ -16,6 +16,8 @@ from typing import Literal
 from sentinel.errors import StateError
 from sentinel.journal import Journal
 from sentinel.lock import is_held
+from sentinel.mounts import NETWORK, file_system
+from sentinel.mounts import mounts as mounted_here
 from sentinel.process import PROC
 from sentinel.state import JOURNAL
 
@@ -23,28 +25,6 @@ PACKAGES = ("rules", "sentinel", "notifier", "trainer")
 
 LEAST_SPACE = 1 << 30
 """Bytes; a fuller disk is a problem."""
-
-NETWORK = frozenset(
-    {
-        *(
-            "nfs",
-            "nfs4",
-            "cifs",
-            "smb3",
-            "smbfs",
-            "lustre",
-            "gpfs",
-            "beegfs",
-            "ceph",
-            "glusterfs",
-            "9p",
-            "afs",
-        ),
-        *("ocfs2", "gfs2", "panfs", "pvfs2", "orangefs", "virtiofs", "vboxsf"),
-        *(f"fuse.{name}" for name in ("sshfs", "glusterfs", "ceph", "s3fs", "gcsfuse", "rclone", "juicefs")),
-    }
-)
-"""File systems whose changes by other machines are not announced to this one."""
 
 MOST_FOLDERS = 200_000
 
@@ -118,7 +98,7 @@ def watches(logdir: Path) -> Iterator[Finding]:
 
 def file_systems(logdir: Path, state: Path, mounts: str | None = None) -> Iterator[Finding]:
     """A network file system announces no changes of other machines, and is no place for a journal."""
-    text = _mounts() if mounts is None else mounts
+    text = mounted_here() if mounts is None else mounts
     kind = file_system(existing(logdir), text)
     if kind in NETWORK:
         yield Finding(
@@ -177,20 +157,6 @@ def others(logdir: Path, state: Path) -> Iterator[Finding]:
             )
 
 
-def file_system(path: Path, mounts: str) -> str:
-    """Name the type of the file system that a path lies on; `mounts` as /proc/self/mountinfo has it."""
-    best, kind = -1, ""
-    for line in mounts.splitlines():
-        fields, _, after = line.partition(" - ")
-        parts = fields.split()
-        if len(parts) < 5 or not after:
-            continue
-        point = parts[4].encode("ascii", "replace").decode("unicode_escape") if "\\" in parts[4] else parts[4]
-        if path.is_relative_to(point) and len(Path(point).parts) >= best:  # the later of two mounts covers it
-            best, kind = len(Path(point).parts), after.split()[0]
-    return kind
-
-
 def existing(path: Path) -> Path:
     """The path, or the nearest folder above it that is there."""
     found = path.absolute().resolve()
@@ -229,10 +195,3 @@ def _number(path: Path) -> int | None:
         return int(path.read_text(encoding="ascii"))
     except (OSError, ValueError):
         return None
-
-
-def _mounts() -> str:
-    try:
-        return (PROC / "self/mountinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sentinel.attention import ROUND_SECONDS, Attention, Changes, stamp
+from sentinel.attention import Attention, Changes, stamp
 from sentinel.live_run import LiveRun
+from sentinel.round import ROUND_SECONDS
 from tests.fakes import FakeClock
 from tests.sentinel.event_files import T0
 from tests.sentinel.scene import Scene
@@ -140,7 +142,12 @@ def test_runs_that_are_over_cost_no_look(tmp_path: Path, monkeypatch: pytest.Mon
         scene.engine.tick(Changes())
     looks: list[str] = []
     real = LiveRun.look
-    monkeypatch.setattr(LiveRun, "look", lambda run, *rest: (looks.append(run.name), real(run, *rest))[1])
+
+    def look(run: LiveRun, files: Sequence[Path], now: float, monotonic: float) -> bool:
+        looks.append(run.name)
+        return real(run, files, now, monotonic)
+
+    monkeypatch.setattr(LiveRun, "look", look)
     for _ in range(60):
         scene.clock.advance(1.0)
         scene.engine.tick(Changes())

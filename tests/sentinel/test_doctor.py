@@ -18,7 +18,8 @@ from sentinel.clock import SystemClock
 from sentinel.config import Settings, load
 from sentinel.doctor import RunReport, diagnose
 from sentinel.journal import Journal
-from sentinel.machine import existing, file_system, file_systems, names, others, space, watches
+from sentinel.machine import existing, file_systems, names, others, space, watches
+from sentinel.mounts import file_system
 from sentinel.state import JOURNAL
 from tests.sentinel.event_files import scalar
 from tests.sentinel.test_engine import register
