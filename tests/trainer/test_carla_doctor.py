@@ -53,7 +53,8 @@ def test_a_server_that_hangs_or_is_of_another_version_is_found_out(capfd: pytest
         assert main(["doctor", "--carla", *arguments]) == 1
     out = capfd.readouterr().out
     assert out.count("FAIL") == 1
-    assert "time-out of 1000ms" in out
+    # The client says so itself, or aborts, as it may when a server stops answering under its TrafficManager.
+    assert "time-out of 1000ms" in out or "ended by signal 6" in out
 
 
 def test_a_process_that_aborts_hangs_or_stumbles_is_a_finding() -> None:
