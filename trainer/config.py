@@ -47,7 +47,9 @@ class Config:
     )
     image_size: int = _option(84, "side of the square camera frame in pixels (48 or 84)")
     scenario: int = _option(
-        0, "which road of the driving world, 0 to 2; with carla only the usual number of cars: 20, 50, 100"
+        0,
+        "which road of the driving world, 0 to 3; with carla, 0 to 2, only the usual number of cars: "
+        "20, 50, 100",
     )
     npcs: int = _option(20, "other cars on it; as many are put on the road as fit")
     carla_host: str = _option(
@@ -272,6 +274,9 @@ def declaration(parameters: Hyperparameters, *, shared: bool) -> list[Parameter]
 CARS = ("driving", "carla")
 """The environments that are the driving task."""
 
+CARLA_SCENARIOS = 3
+"""Those of a CARLA server: the fourth is a road of the embedded world, and says nothing of another's."""
+
 
 class ConfigError(ValueError):
     """The run cannot be as asked; the message names the flag and what to do."""
@@ -423,8 +428,9 @@ def _check(config: Config) -> None:
             problems.append(f"--{name} must lie in [{bounds.low}, {bounds.high}], got {value}")
     if config.observation == "image" and config.env not in CARS:
         problems.append(f"--observation image needs --env driving or carla; {config.env} has no camera here")
-    if config.env in CARS and not 0 <= config.scenario < len(SCENARIOS):
-        problems.append(f"--scenario must be 0 to {len(SCENARIOS) - 1}, got {config.scenario}")
+    scenarios = CARLA_SCENARIOS if config.env == "carla" else len(SCENARIOS)
+    if config.env in CARS and not 0 <= config.scenario < scenarios:
+        problems.append(f"--scenario must be 0 to {scenarios - 1}, got {config.scenario}")
     problems += [
         f"--{name} must be 1 to 65535, got {getattr(config, name)}"
         for name in ("carla_port", "tm_port")

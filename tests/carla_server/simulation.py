@@ -60,7 +60,7 @@ class Map:
     spawn_points: tuple[Pose, ...]
 
 
-ROADS = tuple(f"Road{number}" for number in range(len(SCENARIOS)))
+ROADS = tuple(f"Road{number}" for number in range(len(SCENARIOS)) if not lane_of(number).crossings)
 MAPS = (*ROADS, crossing.NAME)
 
 

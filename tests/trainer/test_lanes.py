@@ -83,6 +83,7 @@ def test_the_way_ahead_is_signed_and_short(start: float, way: float) -> None:
         (((0, 0), (50, 0), (100, 0), (50, 80)), 5.0, "corner 1"),
         (((0, 0), (10, 0), (10, 10), (0, 10)), 6.0, "overlap"),
         (((0, 0), (50, 0), (50, 50)), (5.0, 5.0), "3 corners need 3 radii"),
+        (((0, 0), (80, 0), (80, 40), (40, 40), (20, -40), (0, -40)), 5.0, "only right angles"),
     ],
 )
 def test_a_lane_that_cannot_be_says_why(
@@ -94,9 +95,25 @@ def test_a_lane_that_cannot_be_says_why(
 
 
 def test_a_road_that_does_not_exist_is_refused() -> None:
-    """--scenario 3 is an error, not the last road."""
-    with pytest.raises(ValueError, match="no driving scenario 3"):
-        lane_of(3)
+    """--scenario 4 is an error, not the last road."""
+    with pytest.raises(ValueError, match="no driving scenario 4"):
+        lane_of(4)
+
+
+def test_a_lane_knows_where_it_crosses_itself() -> None:
+    """Both passes of a crossing are the same point, a quarter turn apart; other roads have none."""
+    assert [len(lane_of(k).crossings) for k in range(len(SCENARIOS))] == [0, 0, 0, 1]
+    (crossing,) = lane_of(3).crossings
+    first, second = lane_of(3).poses(np.array(crossing.places))
+    assert np.allclose(first[:2], second[:2], atol=1e-9)
+    assert wrap_angle(float(second[2] - first[2])) == pytest.approx(crossing.turn * math.pi / 2)
+
+
+def test_a_crossing_knows_its_side() -> None:
+    """In the mirror image the second pass goes to the first one's other side."""
+    eight = ((0.0, 0.0), (80.0, 0.0), (80.0, 40.0), (40.0, 40.0), (40.0, -40.0), (0.0, -40.0))
+    assert Lane(eight, 5.0).crossings[0].turn == -1
+    assert Lane(tuple((x, -y) for x, y in eight), 5.0).crossings[0].turn == 1
 
 
 @pytest.mark.parametrize(("count", "spacing"), [(25, 0.25), (int(HORIZON), 1.0), (5, 0.0)])

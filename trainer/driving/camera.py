@@ -15,6 +15,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from trainer.driving.junction import STOP_LINE, middles
 from trainer.driving.lanes import Floats, Lane
 
 Grey = NDArray[np.uint8]
@@ -51,7 +52,7 @@ def paint_road(lane: Lane, lane_width: float) -> RoadMap:
     """Paint the lane, its oncoming neighbour to the left, and their markings.
 
     The ego lane has a solid line to its right and a broken one (3 m drawn, 3 m not) to its left; kerbs edge
-    the asphalt.
+    the asphalt. A crossing is bare asphalt between four stop lines.
     """
     along = np.arange(0.0, lane.length, MAP_STEP / 2)
     across = np.arange(-1.5 * lane_width - 1.0, 0.5 * lane_width + 1.0, MAP_STEP / 2)
@@ -62,6 +63,7 @@ def paint_road(lane: Lane, lane_width: float) -> RoadMap:
     grey[:, np.abs(across - outer) < 0.12] = MARKING
     drawn = np.mod(along, 6.0) < 3.0
     grey[np.ix_(drawn, np.abs(across - left) < 0.12)] = MARKING
+    painted = _paint_crossings(grey, lane, lane_width, along, across)
 
     edge = lane.poses(np.arange(0.0, lane.length, 1.0))[:, :2]
     low, high = edge.min(axis=0) - MAP_MARGIN, edge.max(axis=0) + MAP_MARGIN
@@ -71,7 +73,8 @@ def paint_road(lane: Lane, lane_width: float) -> RoadMap:
     for k in range(across.size):
         points = lane.points(along, np.full(along.size, across[k]))
         index = ((points - low) / MAP_STEP).astype(np.int64)
-        finest[index[:, 0], index[:, 1]] = grey[:, k]
+        shown = index[painted[:, k]]
+        finest[shown[:, 0], shown[:, 1]] = grey[painted[:, k], k]
 
     levels = [finest]
     for _ in range(MAP_LEVELS - 1):
@@ -83,6 +86,28 @@ def paint_road(lane: Lane, lane_width: float) -> RoadMap:
     return RoadMap(
         np.concatenate([level.ravel() for level in levels]), offsets, shapes, (float(low[0]), float(low[1]))
     )
+
+
+def _paint_crossings(
+    grey: Grey, lane: Lane, lane_width: float, along: Floats, across: Floats
+) -> NDArray[np.bool_]:
+    """Clear the strip where the lane crosses itself, and draw its stop lines.
+
+    Returns:
+        Which pixels of the strip are to be seen: not the kerbs that would lie across the other pass.
+    """
+    painted = np.ones(grey.shape, np.bool_)
+    middle, half = -0.5 * lane_width, lane_width + 0.4
+    for crossing in lane.crossings:
+        for place in middles(crossing, middle):
+            away = (along - place + 0.5 * lane.length) % lane.length - 0.5 * lane.length
+            grey[np.ix_(np.abs(away) < STOP_LINE, np.abs(across - middle) < half)] = ASPHALT
+            painted[np.ix_(np.abs(away) < half, np.abs(across - middle) >= half)] = False
+            for side in (1, -1):
+                line = np.abs(away + side * (STOP_LINE - 0.5)) < 0.2
+                lane_of_it = np.abs(across - middle - side * 0.5 * lane_width) < 0.5 * lane_width - 0.1
+                grey[np.ix_(line, lane_of_it)] = MARKING
+    return painted
 
 
 class Camera:

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.driving.camera import Camera, road_map
-from trainer.driving.lanes import Lane, wrap_angle
+from trainer.driving.junction import Lights
+from trainer.driving.lanes import Floats, Lane, wrap_angle
 from trainer.driving.traffic import CAR_WIDTH, Traffic
 from trainer.driving.world import Facts
 
@@ -60,6 +61,12 @@ SCENARIOS = (
         (20, 18, 18, 20, 20, 25, 20, 18, 25, 25),
         100,
     ),
+    # A figure of eight: the road crosses itself, at lights.
+    Scenario(
+        ((-130, 0), (150, 0), (150, 60), (110, 130), (0, 130), (0, -120), (-70, -150), (-130, -100)),
+        (25, 25, 40, 30, 25, 25, 30, 30),
+        40,
+    ),
 )
 
 
@@ -101,7 +108,7 @@ class KinematicWorld:
     """The embedded world; see `World` for what its methods promise.
 
     Args:
-        scenario: which road, 0 to 2.
+        scenario: which road, 0 to 3.
         npcs: how many other cars; None for the scenario's own number. As many are put on the road as fit.
         dt: seconds a step.
         car: the ego car.
@@ -200,6 +207,15 @@ class KinematicWorld:
             lane_invasion=invasion,
             waypoints=self.lane.waypoints(self._arc_length, WAYPOINTS, WAYPOINT_SPACING),
         )
+
+    def cars(self) -> Floats:
+        """Return x, y, heading, length, width of the other cars: float64 [n, 5], m and rad."""
+        return self._traffic.cars()
+
+    @property
+    def lights(self) -> tuple[Lights, ...]:
+        """The lights of the road's crossings."""
+        return tuple(self._traffic.lights)
 
     def frame(self) -> NDArray[np.uint8]:
         if self._camera is None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +49,19 @@ class LanePoint:
     heading: float
 
 
+@dataclass(frozen=True, slots=True)
+class Crossing:
+    """Where a lane crosses itself at a right angle.
+
+    Attributes:
+        places: the arc lengths of its two passes over the same point, m.
+        turn: 1 if the second pass goes to the first one's right, -1 if to its left.
+    """
+
+    places: tuple[float, float]
+    turn: int
+
+
 def wrap_angle(angle: float) -> float:
     """Return the same direction in [-pi, pi)."""
     return (angle + math.pi) % (2.0 * math.pi) - math.pi
@@ -62,8 +75,8 @@ class Lane:
         radius: of the arcs in m, one for all corners or one for each.
 
     Raises:
-        ValueError: fewer than three corners, a corner that does not turn, or arcs that do not fit between
-        two corners.
+        ValueError: fewer than three corners, a corner that does not turn, arcs that do not fit between
+        two corners, or a lane that crosses itself on two straights, but not at a right angle.
     """
 
     def __init__(self, corners: Sequence[tuple[float, float]], radius: float | Sequence[float]) -> None:
@@ -72,6 +85,8 @@ class Lane:
         )
         self.segments = _round_corners(corners, radii)
         self.length = self.segments[-1].start + self.segments[-1].length
+        self.crossings = _crossings(self.segments)
+        """Where it crosses itself; straights are looked at, arcs are not."""
         self._starts = np.array([segment.start for segment in self.segments])
         self._fields = np.array([(s.curvature, s.x, s.y, s.heading) for s in self.segments])
         self._table = self.poses(np.arange(0.0, self.length + HORIZON, TABLE_STEP))[:, :2].copy()
@@ -208,3 +223,24 @@ def _round_corners(corners: Sequence[tuple[float, float]], radii: Sequence[float
         start += radii[after] * abs(turn)
     assert all(abs(a.start + a.length - b.start) < 1e-9 for a, b in pairwise(segments))
     return tuple(segments)
+
+
+def _crossings(segments: Sequence[Segment]) -> tuple[Crossing, ...]:
+    found = []
+    straights = [segment for segment in segments if segment.curvature == 0.0]
+    for first, second in combinations(straights, 2):
+        turn = wrap_angle(second.heading - first.heading)
+        if abs(math.sin(turn)) < 1e-9:
+            continue
+        dx, dy = second.x - first.x, second.y - first.y
+        along_first = (dx * math.sin(second.heading) - dy * math.cos(second.heading)) / math.sin(turn)
+        along_second = (dx * math.sin(first.heading) - dy * math.cos(first.heading)) / math.sin(turn)
+        if not (0.0 <= along_first <= first.length and 0.0 <= along_second <= second.length):
+            continue
+        if abs(math.cos(turn)) > 1e-6:
+            raise ValueError(
+                f"the lane crosses itself at {math.degrees(turn):.1f} degrees; only right angles are possible"
+            )
+        places = (first.start + along_first, second.start + along_second)
+        found.append(Crossing(places, 1 if turn > 0 else -1))
+    return tuple(found)

@@ -5,7 +5,8 @@ traffic is as repeatable as the ego car. One half drives in the ego's lane, the 
 the lane to the left. Traffic wishes to be a little faster than the ego car can be: one that drives well
 catches up with nobody, one that dawdles is followed and never run into from behind, and one that strays to
 the left meets the oncoming. So the task can also be learnt from a state vector in which no other car
-appears.
+appears. Where the road crosses itself they obey lights (junction.py), and one that waits there can be
+caught up with.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trainer.driving.junction import FREE, Cars, Lights, middles
 from trainer.driving.lanes import Floats, Lane
 
 CAR_LENGTH, CAR_WIDTH = 4.5, 1.8
@@ -59,13 +61,15 @@ class Traffic:
         self._place = self._speed = self._wish = np.zeros(0)
         self._leader = np.zeros(0, np.int64)
         self._cars: Floats | None = None
+        self._middles = [middles(crossing, 0.5 * ONCOMING_LATERAL) for crossing in lane.crossings]
+        self.lights = [Lights() for _ in lane.crossings]
 
     def __len__(self) -> int:
         return len(self._place)
 
     def place(self, random: np.random.Generator, ego: float) -> None:
         """Put the cars on the road, none within CLEAR m of the ego car's arc length."""
-        slots = int((self._lane.length - 2 * CLEAR) / ROOM)
+        slots = self._slots(ego)
         same = random.permutation(slots)[: (self._wished + 1) // 2]
         oncoming = random.permutation(slots)[: self._wished // 2]
         slot = np.concatenate((same, oncoming))
@@ -76,6 +80,18 @@ class Traffic:
         self._speed = self._wish.copy()
         self._leader = _leaders(self._place, self._oncoming)
         self._cars = None
+        for lights in self.lights:
+            lights.begin(random)
+
+    def _slots(self, ego: float) -> NDArray[np.int64]:
+        """Return the numbers of the places of ROOM m, counted from the ego car on, that may hold a car."""
+        slots = np.arange(int((self._lane.length - 2 * CLEAR) / ROOM))
+        middle: Floats = ego + CLEAR + (slots + 0.5) * ROOM
+        free = np.ones(len(slots), np.bool_)
+        for crossing in self._middles:
+            for place in crossing:
+                free &= np.abs(_shorter(place - middle, self._lane.length)) > FREE
+        return slots[free]
 
     def drive(self, dt: float, ego: float, ego_lateral: float, ego_speed: float) -> None:
         """Drive on for `dt` s. The ego car is at arc length `ego`, `ego_lateral` m aside, at `ego_speed`."""
@@ -90,10 +106,26 @@ class Traffic:
             behind_ego = ~self._oncoming & (to_ego < gap)
             gap = np.where(behind_ego, to_ego, gap)
             leading = np.where(behind_ego, ego_speed, leading)
+        for lights, crossing in zip(self.lights, self._middles, strict=True):
+            waits, to_line = lights.held(dt, self._at(crossing), self._ego_at(crossing, ego))
+            # A car that follows stops STANDSTILL_GAP short of what is before it; at a line, half as far.
+            line = to_line + 0.5 * STANDSTILL_GAP + CAR_LENGTH
+            waits &= line < gap
+            gap, leading = np.where(waits, line, gap), np.where(waits, 0.0, leading)
         push = follow(speed, gap - CAR_LENGTH, speed - leading, self._wish)
         self._speed = np.maximum(speed + push * dt, 0.0)
         self._place = np.mod(self._place + self._speed * dt, length)
         self._cars = None
+
+    def _at(self, crossing: tuple[float, float]) -> Cars:
+        # Places are counted in each car's own direction; so are those of the crossing.
+        places: Floats = np.where(self._oncoming, -1.0, 1.0) * np.array(crossing)[:, None]
+        ahead = _shorter(places - self._place, self._lane.length)
+        return Cars(ahead, self._speed, 0.5 * CAR_LENGTH)
+
+    def _ego_at(self, crossing: tuple[float, float], ego: float) -> tuple[float, float]:
+        first, second = (self._lane.ahead(ego, place) for place in crossing)
+        return first, second
 
     def cars(self) -> Floats:
         """Return x, y, heading, length, width of each car: float64 [n, 5], m and rad."""
@@ -121,13 +153,16 @@ class Traffic:
         return any(boxes_overlap(ego, car) for car in cars[near])
 
     def state_dict(self) -> dict[str, Any]:
-        """Return every car, as JSON types."""
-        return {
+        """Return every car, and the lights of a road that has some, as JSON types."""
+        state: dict[str, Any] = {
             "oncoming": self._oncoming.tolist(),
             "place": self._place.tolist(),
             "speed": self._speed.tolist(),
             "wish": self._wish.tolist(),
         }
+        if self.lights:
+            state["lights"] = [lights.state_dict() for lights in self.lights]
+        return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over the cars of a `state_dict`."""
@@ -137,6 +172,14 @@ class Traffic:
         self._wish = np.array(state["wish"], np.float64)
         self._leader = _leaders(self._place, self._oncoming)
         self._cars = None
+        for lights, saved in zip(self.lights, state.get("lights", ()), strict=True):
+            lights.load_state_dict(saved)
+
+
+def _shorter(way: Floats, lap: float) -> Floats:
+    """Return ways along a closed lane, m, taken the shorter way round: negative is back."""
+    shorter: Floats = np.mod(way + 0.5 * lap, lap) - 0.5 * lap
+    return shorter
 
 
 def _leaders(place: Floats, oncoming: NDArray[np.bool_]) -> NDArray[np.int64]:
