@@ -1,4 +1,4 @@
-"""`python -m trainer`: train, verify a checkpoint, or examine a CARLA server. Exit codes are in `--help`."""
+"""`python -m trainer`: train, verify, render, or examine a CARLA server. Exit codes are in `--help`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 # torch reads this as it is imported: OpenMP threads that spin while they wait take a core from others.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from trainer import carla_doctor, envs
+from trainer import carla_doctor, envs, render
 from trainer import checkpoint as checkpoints
 from trainer import config as configuration
 from trainer.checkpoint import CheckpointError
@@ -34,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["doctor"]:
         return carla_doctor.main(given[1:])
+    if given[:1] == ["render"]:
+        return render.main(given[1:])
     if given[:1] == ["verify"]:
         return verify(given[1:])
     try:

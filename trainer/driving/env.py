@@ -136,6 +136,12 @@ class DrivingEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         info = self._info(self._facts) | {"simulator_fault": str(fault)}
         return self._observe(self._facts), 0.0, False, True, info
 
+    @property
+    def facts(self) -> Facts:
+        """The world after the last step."""
+        assert self._facts is not None, "no episode has begun"
+        return self._facts
+
     def render(self) -> NDArray[np.uint8]:
         """Return what the camera sees, uint8 [H, W, 3]."""
         return np.repeat(self.world.frame()[:, :, None], 3, axis=2)
@@ -238,8 +244,8 @@ def make_env(
     """Return the driving task in the embedded world.
 
     Args:
-        observation: "state", "image" or "both"; see `DrivingEnv`. scenario: which road, 0 to 2. npcs: how
-        many other cars; None for the scenario's own number (20, 50, 100). image_size: height and width of
+        observation: "state", "image" or "both"; see `DrivingEnv`. scenario: which road, 0 to 3. npcs: how
+        many other cars; None for the scenario's own number (20, 50, 100, 40). image_size: height and width of
         the frames, pixels. Not used with "state" unless `render_mode` asks for pictures. max_steps: steps
         after which an episode is truncated. render_mode: "rgb_array" or None.
     """

@@ -86,7 +86,7 @@ class Traffic:
     def _slots(self, ego: float) -> NDArray[np.int64]:
         """Return the numbers of the places of ROOM m, counted from the ego car on, that may hold a car."""
         slots = np.arange(int((self._lane.length - 2 * CLEAR) / ROOM))
-        middle: Floats = ego + CLEAR + (slots + 0.5) * ROOM
+        middle = ego + CLEAR + (slots.astype(np.float64) + 0.5) * ROOM
         free = np.ones(len(slots), np.bool_)
         for crossing in self._middles:
             for place in crossing:
