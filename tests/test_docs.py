@@ -35,6 +35,7 @@ from sentinel.checkpoints import Catalogue
 from sentinel.control import Letter, Verb, read_json, read_receipt, write_letter
 from trainer import checkpoint as trainer_checkpoint
 from trainer import config as trainer_config
+from trainer import render as trainer_render
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -231,7 +232,11 @@ def test_every_trainer_command_shown_parses() -> None:
     ]
     assert shown
     for line in shown:
-        trainer_config.parser().parse_args(shlex.split(line, comments=True)[3:])
+        given = shlex.split(line, comments=True)[3:]
+        if given[0] == "render":
+            trainer_render.parser().parse_args(given[1:])
+        else:
+            trainer_config.parser().parse_args(given)
 
 
 def test_every_exit_code_has_its_row() -> None:

@@ -65,6 +65,11 @@ def train(asked: configuration.Request, ranks: Alone) -> int:
     except envs.UnknownEnvironmentError as error:  # only the simulator itself knows what it has
         return _refuse(error)
     say(f"trainer: {outcome} at step {trainer.step}: {trainer.run_dir}")
+    if asked.render is not None and outcome == "finished" and ranks.number == 0:
+        try:
+            render.film_evaluation(asked.config, trainer.agent, asked.render, say)
+        except OSError as error:
+            print(f"trainer: the run is whole, its film is not: {error}", file=sys.stderr)
     ranks.leave()  # a rank that fails does not: its death ends the others
     if outcome == "failed":
         return NO_SIMULATOR

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sentinel.guard import Parameter
-from trainer import envs
+from trainer import envs, film
 from trainer.driving.kinematic_world import SCENARIOS
 from trainer.td3 import Hyperparameters, Shape
 
@@ -295,6 +295,7 @@ def parser() -> argparse.ArgumentParser:
         "  python -m trainer --env carla --scenario 0 --npcs 20          a CARLA server at localhost:2000\n"
         "  python -m trainer doctor --carla                              whether that server is fit for it\n"
         "  python -m trainer --logdir runs/driving-healthy-s0 --resume latest\n"
+        "  python -m trainer render --scenario 3 film.gif                 somebody driving, to look at\n"
         "  python -m trainer verify runs/driving-healthy-s0/checkpoints/00-00001000\n\n"
         "exit codes: 0 finished, or ended by a `terminate` command; 2 flags or folder do not fit;\n"
         "4 the checkpoint to resume from is damaged or missing; 75 the CARLA server stayed away, after a\n"
@@ -324,16 +325,23 @@ def parser() -> argparse.ArgumentParser:
         choices=("actor", "actor_encoder"),
         help="with --resume: parts that get fresh weights",
     )
+    made.add_argument(
+        "--render",
+        type=Path,
+        metavar="FILE",
+        help="at the end, film the agent's first evaluation episode: .gif, or .mp4 with the extra `video`",
+    )
     return made
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a command line asks for: the run, and what to change in the checkpoint that it resumes from."""
+    """What a command line asks for: the run, what to change in the checkpoint it resumes from, a film."""
 
     config: Config
     changes: Mapping[str, Any] = field(default_factory=dict)
     reinit: tuple[str, ...] = ()
+    render: Path | None = None
 
 
 def from_arguments(arguments: Sequence[str] | None = None) -> Request:
@@ -344,13 +352,26 @@ def from_arguments(arguments: Sequence[str] | None = None) -> Request:
         SystemExit: argparse's own, on unknown flags and --help.
     """
     given = vars(parser().parse_args(arguments))
-    reinit = tuple(given.pop("reinit", ()))
+    reinit, film_path = tuple(given.pop("reinit", ())), given.pop("render", None)
     if not given.get("resume"):
         if reinit:
             raise ConfigError("--reinit needs --resume: a new run has fresh weights anyway")
-        return Request(build(given))
+        return Request(_filmable(build(given), film_path), render=film_path)
     changes = {name: value for name, value in given.items() if name in LIVE}
-    return Request(build(_resumed(given)), changes, reinit)
+    return Request(_filmable(build(_resumed(given)), film_path), changes, reinit, film_path)
+
+
+def _filmable(config: Config, path: Path | None) -> Config:
+    """Return the run; what it would be told after hours of training about its film is told now."""
+    if path is None:
+        return config
+    if config.env != "driving":
+        raise ConfigError(f"--render needs --env driving; {config.env} cannot be filmed")
+    try:
+        film.check(path)
+    except film.FilmError as error:
+        raise ConfigError(f"--render {error}") from error
+    return config
 
 
 def build(given: Mapping[str, Any]) -> Config:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 Picture = NDArray[np.uint8]
 """uint8 [height, width, 3]."""
+Colour = tuple[int, int, int]
 
 COLOURS = 128
 """Of a GIF: more than this is not seen, and makes it larger."""
@@ -47,13 +48,20 @@ def check(path: Path) -> None:
 
 
 def write(
-    path: Path, pictures: Iterable[Picture], *, size: tuple[int, int], rate: int, expected: int | None
+    path: Path,
+    pictures: Iterable[Picture],
+    *,
+    size: tuple[int, int],
+    rate: int,
+    expected: int | None,
+    colours: Sequence[Colour] = (),
 ) -> int:
     """Write a film, with a progress bar where a person looks on, and return how many pictures it has.
 
     Args:
         path: its name; what is there is replaced when the film is whole. pictures: one after another.
         size: their width and height, pixels. rate: pictures a second. expected: how many there will be.
+        colours: those that must not be lost where there are only few.
 
     Raises:
         FilmError: as `check`. OSError: the file cannot be written.
@@ -65,7 +73,7 @@ def write(
         with _bar() as bar:
             shown = bar.track(counted, total=expected, description=path.name)
             if path.suffix.lower() == ".gif":
-                _write_gif(part, iter(shown), rate)
+                _write_gif(part, iter(shown), rate, colours)
             else:
                 _write_mp4(part, iter(shown), size, rate)
         part.replace(path)
@@ -93,24 +101,27 @@ def _bar() -> Progress:
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
-def _write_gif(path: Path, pictures: Iterator[Picture], rate: int) -> None:
-    """One palette for all, that of the first picture: colours that jump are worse than wrong ones."""
+def _write_gif(path: Path, pictures: Iterator[Picture], rate: int, colours: Sequence[Colour]) -> None:
+    """One palette for all, by the first picture: colours that jump are worse than wrong ones."""
     first = Image.fromarray(next(pictures))
-    palette = first.quantize(COLOURS, method=Image.Quantize.MEDIANCUT)
+    rest = COLOURS - len(colours)
+    found = first.quantize(rest, method=Image.Quantize.MEDIANCUT).getpalette() or []
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([*found[: 3 * rest], *(level for colour in colours for level in colour)])
 
-    def reduced() -> Iterator[Image.Image]:
-        for picture in pictures:
-            yield Image.fromarray(picture).quantize(palette=palette, dither=Image.Dither.NONE)
+    def reduced(image: Image.Image) -> Image.Image:
+        return image.quantize(palette=palette, dither=Image.Dither.NONE)
 
-    palette.save(
-        path,
-        "GIF",
-        save_all=True,
-        append_images=reduced(),
-        duration=round(1000 / rate),
-        loop=0,
-        optimize=False,
-    )
+    with path.open("wb") as stream:
+        reduced(first).save(
+            stream,
+            "GIF",
+            save_all=True,
+            append_images=map(reduced, map(Image.fromarray, pictures)),
+            duration=round(1000 / rate),
+            loop=0,
+            optimize=False,
+        )
 
 
 def _write_mp4(path: Path, pictures: Iterator[Picture], size: tuple[int, int], rate: int) -> None:

@@ -27,7 +27,7 @@ from trainer.driving.driver import drive
 from trainer.driving.env import DrivingEnv
 from trainer.driving.kinematic_world import LANE_WIDTH, KinematicWorld
 from trainer.driving.lanes import Floats
-from trainer.driving.picture import Painter, Shot
+from trainer.driving.picture import VIVID, Painter, Shot
 from trainer.driving.traffic import CAR_LENGTH, CAR_WIDTH
 from trainer.td3 import TD3, Hyperparameters, Shape
 
@@ -188,7 +188,7 @@ def film_evaluation(config: Config, agent: TD3, path: Path, say: Callable[[str],
         OSError: the film cannot be written.
     """
     env = config.make_env()
-    assert isinstance(env, DrivingEnv)
+    assert isinstance(env, DrivingEnv), "only the embedded world can be filmed"
     title = f"scenario {config.scenario}, {config.preset}, seed {config.seed}"
     policy = AgentDriver(agent, torch.device(config.device))
     take = Take(env, policy, title, config.seed + EVALUATION_SEEDS, episodes=1)
@@ -207,6 +207,7 @@ def shoot(take: Take, path: Path, say: Callable[[str], None]) -> None:
         frames(take, ending),
         size=(take.width, take.height),
         rate=round(1.0 / world_of(take.env).dt),
+        colours=VIVID,
         expected=None if take.seconds > 1e8 else round(take.seconds / world_of(take.env).dt),
     )
     told = ", ".join(

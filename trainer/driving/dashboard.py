@@ -15,6 +15,8 @@ from trainer.driving.lanes import Floats, Lane
 Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
 
 PANEL = (16, 22, 28, 168)
+STEER, THROTTLE, BRAKE = (90, 200, 255), (90, 220, 110), (240, 90, 70)
+ROUTE, CAR, EGO, EVENT = (90, 220, 255), (250, 200, 60), (40, 140, 255), (255, 240, 90)
 EDGE = 8
 """Pixels between a panel and the picture's edge."""
 
@@ -62,13 +64,13 @@ class RoadPlan:
         """Put the map into the upper right corner: cars, the route ahead [n, 2], the ego car's pose."""
         panel = self._panel.copy()
         draw = ImageDraw.Draw(panel)
-        draw.line(self._at(route), fill=(90, 220, 255), width=3)
+        draw.line(self._at(route), fill=ROUTE, width=3)
         for column, row in self._at(cars[:, :2]):
-            draw.ellipse((column - 1.6, row - 1.6, column + 1.6, row + 1.6), fill=(250, 200, 60))
+            draw.ellipse((column - 1.6, row - 1.6, column + 1.6, row + 1.6), fill=CAR)
         x, y, heading = pose
         turn = np.array(((np.cos(heading), -np.sin(heading)), (np.sin(heading), np.cos(heading))))
         arrow = np.array(((6.0, 0.0), (-4.5, 4.0), (-4.5, -4.0))) @ turn.T / self._scale + (x, y)
-        draw.polygon(self._at(arrow), fill=(40, 140, 255), outline=(255, 255, 255))
+        draw.polygon(self._at(arrow), fill=EGO, outline=(255, 255, 255))
         image.paste(panel, (image.width - panel.width - EDGE, EDGE), panel)
 
     def _at(self, places: Floats) -> list[tuple[float, float]]:
@@ -91,16 +93,17 @@ def draw_gauges(image: Image.Image, gauges: Gauges, fonts: tuple[Font, Font]) ->
     draw.text((width - 8, 4 + line), f"{gauges.seconds:4.1f} s", font=font, fill=white, anchor="ra")
     left = width - bar - 8
     for row, name, value, colour in (
-        (2, "steer", gauges.steer, (90, 200, 255, 255)),
-        (3, "throttle" if gauges.throttle >= 0 else "brake", gauges.throttle, None),
+        (2, "steer", gauges.steer, STEER),
+        (3, "throttle", gauges.throttle, THROTTLE)
+        if gauges.throttle >= 0
+        else (3, "brake", gauges.throttle, BRAKE),
     ):
         top = 8 + row * line
         draw.text((8, top - 2), f"{name} {value:+.2f}", font=small, fill=dim)
         draw.rectangle((left, top + 2, left + bar, top + line - 5), fill=(70, 80, 90, 255))
         middle = left + 0.5 * bar
         end = middle + 0.5 * bar * value
-        fill = colour or ((90, 220, 110, 255) if value >= 0 else (240, 90, 70, 255))
-        draw.rectangle((min(middle, end), top + 2, max(middle, end), top + line - 5), fill=fill)
+        draw.rectangle((min(middle, end), top + 2, max(middle, end), top + line - 5), fill=colour)
         draw.line((middle, top, middle, top + line - 3), fill=white)
     draw.text(
         (8, 6 + 4 * line), f"reward {gauges.reward:+5.2f}   sum {gauges.total:+7.1f}", font=small, fill=white
@@ -112,7 +115,7 @@ def draw_gauges(image: Image.Image, gauges: Gauges, fonts: tuple[Font, Font]) ->
             place,
             gauges.event,
             font=font,
-            fill=(255, 240, 90),
+            fill=EVENT,
             anchor="mm",
             stroke_width=2,
             stroke_fill=(20, 20, 20),

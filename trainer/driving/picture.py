@@ -14,12 +14,26 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from trainer.driving.dashboard import Gauges, RoadPlan, draw_gauges
+from trainer.driving import scenery
+from trainer.driving.dashboard import (
+    BRAKE,
+    CAR,
+    EGO,
+    EVENT,
+    ROUTE,
+    STEER,
+    THROTTLE,
+    Gauges,
+    RoadPlan,
+    draw_gauges,
+)
 from trainer.driving.junction import STOP_LINE, middles
 from trainer.driving.lanes import Floats, Lane
 from trainer.driving.scenery import FAR, HAZE, PAINTS, Colour, draw_car, draw_light, draw_tree, hazy, plant
 from trainer.driving.view import CHASE, DRIVER, Mount, View
 
+VIVID: tuple[Colour, ...] = (*scenery.VIVID, STEER, THROTTLE, BRAKE, ROUTE, CAR, EGO, EVENT)
+"""Colours that a film with few of them must not lose."""
 LARGER = 2
 SKY_TOP: Colour = (88, 142, 206)
 GRASS_NEAR: Colour = (96, 138, 62)
@@ -65,7 +79,8 @@ class Painter:
         self._trees = plant(lane, lane_width)
         self._tree_places = np.array([(tree.x, tree.y) for tree in self._trees]).reshape(-1, 2)
         self._plan = RoadPlan(lane, lane_width, height)
-        self._grain = np.random.default_rng(3).normal(0.0, 1.0, (256, 256))
+        self._fine = np.random.default_rng(3).normal(0.0, 1.0, (256, 256))
+        self._broad = _smooth(self._fine)
         self._along = np.arange(0.0, lane.length, STEP)
         self._middles = [
             place for crossing in lane.crossings for place in middles(crossing, -0.5 * lane_width)
@@ -98,8 +113,8 @@ class Painter:
         land[:] = (1.0 - high) * np.array(SKY_TOP) + high * np.array(HAZE)
         first = max(math.ceil(horizon), 0)
         x, y, ahead = (part[first:] for part in view.ground(columns, rows))
-        fine = self._grain[np.floor(x * 2.0).astype(int) % 256, np.floor(y * 2.0).astype(int) % 256]
-        broad = self._grain[np.floor(x / 6.0).astype(int) % 256, np.floor(y / 6.0).astype(int) % 256]
+        fine = self._fine[np.floor(x * 2.0).astype(int) % 256, np.floor(y * 2.0).astype(int) % 256]
+        broad = self._broad[np.floor(x).astype(int) % 256, np.floor(y).astype(int) % 256]
         rough = 9.0 * fine * np.exp(-ahead / 14.0) + 6.0 * broad * np.exp(-ahead / 90.0)
         far = (1.0 - np.exp(-ahead / 320.0))[..., None]
         grass = np.array(GRASS_NEAR) + rough[..., None] * np.array((0.8, 1.0, 0.5))
@@ -214,6 +229,13 @@ class Painter:
                     if 1.0 < ahead < FAR:
                         heading = float(self.lane.poses(along)[0, 2]) + turned
                         yield ahead, (x, y, heading), green
+
+
+def _smooth(grain: Floats) -> Floats:
+    """Return a pattern without its fine parts, of spread 1; it still repeats without a seam."""
+    for _ in range(12):
+        grain = (grain + np.roll(grain, 1, 0) + np.roll(grain, 1, 1) + np.roll(grain, (1, 1), (0, 1))) / 4.0
+    return grain / float(grain.std())
 
 
 def _pieces(places: NDArray[np.int64], longest: int) -> list[Floats]:

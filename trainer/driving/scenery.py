@@ -35,6 +35,15 @@ BRAKE_LIGHT: Colour = (255, 64, 48)
 HEADLIGHT: Colour = (250, 246, 214)
 PLATE: Colour = (232, 232, 226)
 HAZE: Colour = (203, 216, 226)
+VIVID: tuple[Colour, ...] = (
+    *PAINTS,
+    *((red * 7 // 10, green * 7 // 10, blue * 7 // 10) for red, green, blue in PAINTS),
+    GLASS,
+    REAR_LIGHT,
+    BRAKE_LIGHT,
+    HEADLIGHT,
+)
+"""Colours of small things, which a film with few colours must not lose."""
 SUN = math.radians(60.0)
 """Where the light comes from, an angle of the world."""
 ROUND = np.linspace(0.0, math.tau, 12, endpoint=False)
