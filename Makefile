@@ -24,7 +24,7 @@ test: $(READY)  ## lint, types and the tests: a few minutes
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 test-slow: $(READY)  ## the long tests: kill loops and whole trainings
 	$(BIN)/python -m pytest -m slow --timeout 1800
