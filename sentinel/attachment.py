@@ -147,6 +147,11 @@ class Named:
         """Who trains a run, if that was said."""
         return self._by_run.get(run)
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether every process has its run, or never will."""
+        return self._loose is None
+
     def settle(self, live: Mapping[str, Process | None]) -> str:
         """Give the process without a run its run.
 

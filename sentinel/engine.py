@@ -15,7 +15,8 @@ from sentinel.attention import Attention, Changes, stamp
 from sentinel.clock import STANDSTILL, Clock
 from sentinel.clusters.reach import Reach
 from sentinel.config import Settings
-from sentinel.discover import Runs, Scanner
+from sentinel.discover import CONTROL, TRAINER, Runs, Scanner
+from sentinel.fleet import Fleet
 from sentinel.gate_watch import GatePlan, LiveGates
 from sentinel.holders import Holders
 from sentinel.inbox import Request, pending, remove
@@ -43,12 +44,21 @@ GONE_AFTER = 3600.0
 STAND_EVERY = 60.0
 """Seconds between two calls to channels that forget what goes on; notifier.alertmanager counts on it."""
 
+TAKE_UP_FOR = 0.5
+"""Seconds of a tick in which runs are looked at for the first time; those left over wait for the next tick,
+so that a thousand old runs do not keep those that are being trained from being judged.
+"""
+
 PATIENCE = 30.0
 """Seconds without a heartbeat after which a trainer may say that its sentinel is gone."""
 
 
 class Engine:
-    """Watches every run below one log directory."""
+    """Watches every run below one log directory.
+
+    Attributes:
+        is_behind: the last tick left runs for the next one.
+    """
 
     def __init__(
         self,
@@ -79,7 +89,7 @@ class Engine:
         self._tools = Tools(
             settings, journal, mail, clock, act, gates, self.job, Holders(clock), self._named, reach
         )
-        self._runs: dict[str, LiveRun] = {}
+        self._fleet = Fleet(self._tools)
         self._gone: dict[str, float] = {}
         self._scanner = Scanner(logdir)
         self._found = Runs()
@@ -92,6 +102,7 @@ class Engine:
         self._stood = float("-inf")
         self._unreadable: set[str] = set()
         self._me = myself()
+        self.is_behind = False
 
     @property
     def sees(self) -> bool:
@@ -101,7 +112,7 @@ class Engine:
     @property
     def blind(self) -> tuple[str, ...]:
         """Names of the runs that are there and cannot be read."""
-        return tuple(name for name, run in self._runs.items() if run.is_blind and name in self._found)
+        return tuple(name for name, run in self._fleet.live.items() if run.is_blind and name in self._found)
 
     def tick(self, changes: Changes | None = None) -> bool:
         """Do everything that is due; returns whether there were new points.
@@ -115,25 +126,31 @@ class Engine:
             after it.
         """
         now, monotonic = self._clock.wall(), self._clock.monotonic()
+        self._take(changes, monotonic)
+        if not self._has_work(now, monotonic):
+            return False
         answered: list[str] = []
         grew = False
         with self._journal.transaction():
             self._mind_the_clock(now, monotonic)
-            self._find_runs(now, monotonic, changes)
+            self._find_runs(now, monotonic)
             self.job.look(now)
             for name in self.job.runs:
                 self._attention.wake(name)
-            for name in self._due(changes, monotonic):
+            self.is_behind = False
+            for name in self._fleet.in_turn(self._attention.due(monotonic, self._files)):
+                if self._fleet.is_new(name) and self._clock.monotonic() - monotonic > TAKE_UP_FOR:
+                    self.is_behind = True
+                    break
                 self._pulse()
                 grew |= self._look(name, now, monotonic)
             self._settle_named(now)
             for name, request in pending(self._state):  # after the looks, which tell who the trainer is
-                self._take(name, request, now)
+                self._grant(name, request, now)
                 answered.append(name)
             self._mail.record(now)
             if self._watchdog.due(now) and self.sees:
-                standings = [run.standing for run in self._runs.values()]
-                self._mail.post(self._watchdog.take(standings, now), now, everywhere=True)
+                self._mail.post(self._watchdog.take(self._fleet.standings, now), now, everywhere=True)
             beat_due = monotonic - self._beaten >= BEAT_EVERY
             if beat_due:
                 self._journal.put("meta", name="last_tick", value=repr(now))
@@ -147,7 +164,7 @@ class Engine:
         self._mail.submit()
         if self._mail.repeating and monotonic - self._stood >= STAND_EVERY:
             self._stood = monotonic
-            self._mail.stand(thread for run in self._runs.values() for thread in run.open_threads)
+            self._mail.stand(thread for run in self._fleet.live.values() for thread in run.open_threads)
         if beat_due:
             self._beat(now, monotonic)
         return grew
@@ -156,10 +173,10 @@ class Engine:
         """Settle the gates of every run that was trained while it was watched; `ending` is the job's."""
         now = self._clock.wall()
         with self._journal.transaction():
-            for run in self._runs.values():
+            for run in self._fleet.live.values():
                 run.close_gates(ending, now)
         self._mail.submit()
-        return [run.gates for run in self._runs.values() if run.gates is not None and run.gates.trained]
+        return [run.gates for run in self._fleet.live.values() if run.gates is not None and run.gates.trained]
 
     def _mind_the_clock(self, now: float, monotonic: float) -> None:
         """Tell a wall clock that was set, or a machine that stood still, from time that has passed."""
@@ -167,8 +184,8 @@ class Engine:
         if before is None or abs(self._offset - before) <= STANDSTILL:
             return
         jump = self._offset - before
-        for name, run in self._runs.items():
-            run.skip_time(jump)
+        self._fleet.skip_time(jump)
+        for name in self._fleet.live:
             self._attention.wake(name)
         text = (
             f"It went {abs(jump):.0f} s {'on' if jump > 0 else 'back'} at once: it was set, or the machine "
@@ -177,48 +194,86 @@ class Engine:
         )
         self._mail.post(notice("", "clock", "info", "the clock has jumped", text, now), now)
 
-    def _due(self, changes: Changes | None, monotonic: float) -> list[str]:
+    def _take(self, changes: Changes | None, monotonic: float) -> None:
+        """Take note of what was announced, and of what the slow rounds have come by."""
+        self._anew |= changes is None or changes.anew or self._scanner.has_changed(monotonic)
         if changes is None:
-            return list(self._runs)
-        self._attention.heed(changes.paths)
-        return self._attention.due(monotonic, self._files)
+            for name in self._fleet.live:
+                self._attention.wake(name)
+            self._attention.check(self._fleet.over, monotonic, self._files)
+        else:
+            self._attention.heed(changes.paths)
+
+    def _has_work(self, now: float, monotonic: float) -> bool:
+        """Whether a tick would do anything at all: most do not, and cost no transaction."""
+        return bool(
+            self._offset is None
+            or abs(now - monotonic - self._offset) > STANDSTILL
+            or self._must_scan(monotonic)
+            or self._attention.due(monotonic, self._files)
+            or monotonic - self._beaten >= BEAT_EVERY
+            or self.job.lives
+            or self._mail.has_work
+            or (self._mail.repeating and monotonic - self._stood >= STAND_EVERY)
+            or self._watchdog.due(now)
+            or pending(self._state)
+        )
+
+    def _must_scan(self, monotonic: float) -> bool:
+        since = monotonic - self._scanned
+        return since >= SCAN_EVERY and (self._anew or (since >= ROUND_SECONDS and not self._scanner.is_sure))
 
     def _files(self, name: str) -> list[Path]:
         """The files of a run whose change matters: what it logs, and its trainer's entry."""
         found = self._found.get(name)
-        return [*found.event_files, found.path / "control" / "trainer.json"] if found else []
+        if found is None:
+            return []
+        if not found.has_control:
+            return found.event_files
+        return [*found.event_files, found.path / CONTROL / TRAINER]
 
     def _look(self, name: str, now: float, monotonic: float) -> bool:
-        run, found = self._runs[name], self._found.get(name)
+        found = self._found.get(name)
+        if found is None and self._fleet.is_new(name):
+            self._fleet.drop(name)
+            self._attention.forget(name)
+            return False
         if found is None:
-            run.vanish(now)
+            self._fleet.vanish(name, now)
             self._attention.looked(name, monotonic, math.inf, ())
             return False
         seen = stamp(self._files(name))
+        run = self._fleet.take_up(name, found, now)
         grew = run.look(found.event_files, now, monotonic)
         self._to_deliver.append(run)
-        self._attention.looked(name, monotonic, run.rest(now, monotonic), seen)
+        rest = math.inf if self._fleet.settle(name) else run.rest(now, monotonic)
+        self._attention.looked(name, monotonic, rest, seen)
         return grew
 
-    def _find_runs(self, now: float, monotonic: float, changes: Changes | None) -> None:
-        self._anew |= changes is None or changes.anew or self._scanner.has_changed(monotonic)
-        since = monotonic - self._scanned
-        if since < SCAN_EVERY or (not self._anew and (since < ROUND_SECONDS or self._scanner.is_sure)):
+    def _find_runs(self, now: float, monotonic: float) -> None:
+        if not self._must_scan(monotonic):
             return
         self._scanned, self._anew = monotonic, False
         before, self._found = self._found, self._scanner.scan(monotonic)
         for name, found in self._found.items():
-            if name not in self._runs and self._is_wanted(name):
+            if name in self._fleet:
+                if before.get(name) != found:
+                    self._attention.wake(name)
+            elif self._is_wanted(name):
                 self._pulse()
-                self._runs[name] = LiveRun(name, found.path, self._tools, now)
                 self._attention.meet(name, found.path)
-            elif name in self._runs and before.get(name) != found:
-                self._attention.wake(name)
+                seen = stamp(self._files(name))
+                if self._fleet.meet(name, found) is not None:
+                    self._attention.looked(name, monotonic, math.inf, seen)
         for name in before.keys() - self._found.keys():
             self._attention.wake(name)
         self._let_go(monotonic)
         for folder in self._found.unreadable:
-            awaited = folder.path == str(self._logdir) and not self._runs and not self._logdir.exists()
+            awaited = (
+                folder.path == str(self._logdir)
+                and not any(True for _ in self._fleet)
+                and not self._logdir.exists()
+            )
             if folder.path not in self._unreadable and not awaited:
                 self._unreadable.add(folder.path)
                 name, text = f"unreadable/{folder.path}", f"{folder.path}: {folder.reason}"
@@ -226,16 +281,19 @@ class Engine:
 
     def _let_go(self, monotonic: float) -> None:
         """Keep no run in memory whose folder has long been gone; the journal knows it if it comes back."""
-        missing = [n for n, run in self._runs.items() if run.phase == "gone" and n not in self._found]
+        missing = [name for name in self._fleet.gone if name not in self._found]
         self._gone = {name: self._gone.get(name, monotonic) for name in missing}
         for name, since in self._gone.items():
-            if monotonic - since >= GONE_AFTER and self._runs[name].gates is None:
-                del self._runs[name]
+            run = self._fleet.live.get(name)
+            if monotonic - since >= GONE_AFTER and (run is None or run.gates is None):
+                self._fleet.drop(name)
                 self._attention.forget(name)
 
     def _settle_named(self, now: float) -> None:
         """Give a process that was named without a run to the run that it can only be."""
-        live = {name: run.process for name, run in self._runs.items() if run.phase == "live"}
+        if self._named.is_settled:
+            return
+        live = {name: run.process for name, run in self._fleet.live.items() if run.phase == "live"}
         why_not = self._named.settle(live)
         if why_not:
             self._mail.post(notice("", "pid", "warning", "a process was not attached", why_not, now), now)
@@ -243,7 +301,7 @@ class Engine:
     def _is_wanted(self, name: str) -> bool:
         return any(fnmatch(name, pattern) for pattern in self._settings.match)
 
-    def _take(self, name: str, request: Request | str, now: float) -> None:
+    def _grant(self, name: str, request: Request | str, now: float) -> None:
         """Turn a request into a command row, or into the reason why not; its name keeps it from being done
         twice.
         """
@@ -256,11 +314,12 @@ class Engine:
     def _answer(self, name: str, request: Request | str, now: float) -> str:
         if isinstance(request, str):
             return request
-        run = self._runs.get(request.run)
-        if run is None:
-            known = ", ".join(sorted(self._runs)) or "none"
+        found = self._found.get(request.run)
+        if request.run not in self._fleet or found is None:
+            known = ", ".join(sorted(self._fleet)) or "none"
             return f"no run {request.run!r} is watched (there are: {known}); nothing was asked"
         self._attention.wake(request.run)
+        run = self._fleet.take_up(request.run, found, now)
         self._to_deliver.append(run)
         return run.trainer.command(
             request.verb, request.checkpoint, dict(request.set), request.reinit, request.why, name, now
@@ -275,6 +334,6 @@ class Engine:
             "wall_time": now,
             "patience": PATIENCE,
         }
-        for run in self._runs.values():
+        for run in self._fleet.live.values():
             if not run.is_blind:  # who cannot see must not look alive to the trainer
                 run.beat(record)

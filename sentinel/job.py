@@ -144,6 +144,15 @@ class Job:
         if self.trains(run) and beat != self._beats.get(run):
             self._beats[run], self._sign = beat, self._clock.monotonic()
 
+    def knows(self, run: str) -> bool:
+        """Whether a process of the job trains this run, or has."""
+        return any(run in life.runs or run == life.run for life in self.lives)
+
+    def forget(self, run: str) -> None:
+        """Let go of a run that is none of the job's."""
+        self._runs.forget(run)
+        self._beats.pop(run, None)
+
     def carries(self, run: str, verb: str) -> bool:
         """Whether this verb is ours to carry out for a run, since its trainer cannot."""
         if not self.trains(run):

@@ -61,6 +61,11 @@ class JobRuns:
         """Take note of a run."""
         self._met[run] = met
 
+    def forget(self, run: str) -> None:
+        """Let go of a run, until it is met again."""
+        self._met.pop(run, None)
+        self._looked_at.pop(run, None)
+
     def finished(self, life: LifeRow) -> bool:
         """Whether a guard of this life's runs said that the run is over, and not that it failed."""
         trainers = [self._met[run].registration for run in life.runs if run in self._met]

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from rules.alert import AlertState
 from rules.gate import Ending
@@ -36,6 +36,7 @@ from sentinel.job import Job
 from sentinel.journal import Journal
 from sentinel.judge import Step
 from sentinel.mail import Mail
+from sentinel.over import OVER, Over, gone
 from sentinel.probes import DEAD_EVERY, Probes
 from sentinel.process import Process
 from sentinel.remarks import Remarks
@@ -43,9 +44,7 @@ from sentinel.run_rows import RunRows
 from sentinel.story import ADVICE, notice, outcome, tell
 from sentinel.tail import Chunk, Hurt, RunTail
 from sentinel.trainer_link import TrainerLink
-from sentinel.watchdog_alert import RunStanding
-
-Phase: TypeAlias = Literal["live", "finished", "past", "gone"]
+from sentinel.watchdog_alert import Phase, RunStanding
 
 QUIET_SECONDS = 2.0
 """A tick is over when its file has been silent for this long (rules: ticks)."""
@@ -92,8 +91,15 @@ class LiveRun:
         gates: what it is held against; None for nothing.
     """
 
-    def __init__(self, name: str, folder: Path, tools: Tools, now: float) -> None:
-        """Take up a run: as it was left, if the journal knows it, else from its beginning."""
+    def __init__(
+        self, name: str, folder: Path, tools: Tools, now: float, *, history_ends: float | None = None
+    ) -> None:
+        """Take up a run: as it was left, if the journal knows it, else from its beginning.
+
+        Args:
+            name: of the run. folder: where it lies. tools: shared by all runs. now: wall time.
+            history_ends: points older than this lead to no action; None for what holds at first sight.
+        """
         self.name = name
         self._tools = tools
         self._rows = rows = RunRows(tools.journal, name)
@@ -103,6 +109,8 @@ class LiveRun:
         self._far, self._ahead = FarClock(), 0.0
         self._who: Process | None = None
         self._history_ends = now - (FRESH_SECONDS if self._new else PAST_SECONDS)
+        if history_ends is not None:
+            self._history_ends = history_ends
         self.phase: Phase = run["phase"] if run else "live"
         self._first_seen = run["first_seen"] if run else now
         self._last_wall: float | None = run["last_wall"] if run else None
@@ -177,7 +185,8 @@ class LiveRun:
             if self._tools.job is not None:
                 self._tools.job.saw(self.name, files, self._judge.watch.run_step, self._last_wall)
             self._wake_up()
-        elif not self._flushed and monotonic - self._last_growth >= QUIET_SECONDS:
+        quiet = not chunks and monotonic - self._last_growth >= QUIET_SECONDS
+        if not self._flushed and (quiet or self._was_old(files, now)):
             self._flushed = True
             self._judge.act = self._last_wall is not None and self._last_wall >= self._history_ends
             self._record(self._judge.flush(), now)
@@ -214,6 +223,20 @@ class LiveRun:
         watched = registration.process is not None or registration.known or registration.sight is not None
         return min(rest, DEAD_EVERY) if watched and not registration.finished else rest
 
+    def as_over(self) -> Over | None:
+        """Return what has to be held of it if it is over and all of it was judged, else None; call it after a
+        look.
+        """
+        waits = self._tail.behind or self._new or not self._flushed or self.is_blind or self.trainer.awaits
+        registration = self.trainer.registration
+        asked = self.gates is not None or registration.sight is not None
+        if self.phase == "past" and registration.known:
+            asked |= not registration.liveness.ended  # on another host it may train, and log once in an hour
+        if waits or asked or self.phase not in OVER or (self._tools.job and self._tools.job.knows(self.name)):
+            return None
+        alerts = self.standing.alerts
+        return Over(self.name, self._folder, self.phase, self._last_wall, alerts, self._history_ends)
+
     def beat(self, record: dict[str, Any]) -> None:
         """Leave the sentinel's heartbeat where the trainer's guard looks for it."""
         self.trainer.registration.leave_heartbeat(record)
@@ -222,9 +245,7 @@ class LiveRun:
         """Note that the run's folder is gone."""
         if self.phase != "gone":
             self.phase = "gone"
-            self._say(
-                "gone", "warning", "the run's folder is gone", f"{self._folder} is not there any more", now
-            )
+            self._post(gone(self.name, self._folder, now), now)
             self._save()
 
     def skip_time(self, seconds: float) -> None:
@@ -425,6 +446,15 @@ class LiveRun:
             and not self.trainer.registration.alive
             and (self._last_wall is not None or not self.trainer.registration.known)
         )
+
+    def _was_old(self, files: Sequence[Path], now: float) -> bool:
+        """Whether a run is past at first sight, and nobody writes its files: then its last tick is over."""
+        if not self._new or self._tail.behind or not self._is_past(now):
+            return False
+        try:
+            return all(now - path.stat().st_mtime >= QUIET_SECONDS for path in files)
+        except OSError:
+            return False
 
     def _record_damage(self, hurt: Sequence[Hurt], now: float) -> None:
         """Write down what cannot be read, each stretch once, and tell it: of one look one message, because a

@@ -63,6 +63,11 @@ class Mail:
             if row_id:
                 self._ready.append(self._row(row_id, channel, message))
 
+    @property
+    def has_work(self) -> bool:
+        """Whether there is something to record or to submit."""
+        return bool(self._ready) or self._outbox.has_results
+
     def record(self, now: float) -> None:
         """Write down the results that have come in; only inside a transaction."""
         for result in self._outbox.collect():

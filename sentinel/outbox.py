@@ -86,6 +86,11 @@ class Outbox:
         """Have a channel told what goes on, when it comes to it; a later call replaces one still waiting."""
         self._workers[channel].stand(stories)
 
+    @property
+    def has_results(self) -> bool:
+        """Whether results have come in since they were last collected."""
+        return bool(self._results)
+
     def collect(self) -> list[Result]:
         """Take the results that have come in since the last call, oldest first."""
         taken: list[Result] = []

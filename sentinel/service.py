@@ -117,7 +117,7 @@ def _serve(
             with Stop(wakeup.ring) as stop:
                 signs.ready()
                 look = partial(_look_or_reload, watcher, signs, port, wakeup, clock, stop, reload)
-                code = _until(look, wakeup, clock, stop.poll)
+                code = _until(watcher, look, wakeup, clock, stop.poll)
             signs.close()
             watcher.drain(DRAIN)
             watcher.write_down()
@@ -157,13 +157,17 @@ def _look_or_reload(
 
 
 def _until(
-    look: Callable[[], object], wakeup: Wakeup, clock: AwakeClock, ended: Callable[[], int | None]
+    watcher: Watcher,
+    look: Callable[[], object],
+    wakeup: Wakeup,
+    clock: AwakeClock,
+    ended: Callable[[], int | None],
 ) -> int:
     while (code := ended()) is None:
         began = clock.monotonic()
         clock.work(look)
         wakeup.retry()
-        clock.wait(wakeup.wait, TICK_EVERY)
+        clock.wait(wakeup.wait, 0.0 if watcher.is_behind else TICK_EVERY)
         left = LEAST_BETWEEN - (clock.monotonic() - began)
         if left > 0:
             clock.rest(left)
@@ -185,7 +189,7 @@ def _supervise(
         signals.poll()
         return watcher.job_code
 
-    code = _until(look, wakeup, clock, ended)
+    code = _until(watcher, look, wakeup, clock, ended)
     _after(watcher, wakeup, clock)
     if gated:
         asked = watcher.processes.asked_to_stop is not None

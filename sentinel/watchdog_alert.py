@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from notifier.message import Message
 from rules.alert import AlertState
 from sentinel.journal import Journal
 from sentinel.story import notice
+
+Phase: TypeAlias = Literal["live", "finished", "past", "gone"]
 
 TITLE = "watchdog: the sentinel is watching"
 
@@ -36,7 +38,7 @@ class RunStanding:
     """
 
     run: str
-    phase: Literal["live", "finished", "past", "gone"]
+    phase: Phase
     blind: bool
     alerts: dict[str, AlertState]
     last_wall: float | None

@@ -135,6 +135,11 @@ class Watcher:
         """Names of the runs that cannot be read."""
         return self._engine.blind if self._engine is not None else ()
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether the last tick left runs for the next one, so that there is nothing to wait for."""
+        return not self.lost and self._engine is not None and self._engine.is_behind
+
     def begin(self, command: Sequence[str], folder: Path) -> str:
         """Wish for a job, once, before the first tick; what `Job.begin` returns and raises.
 

@@ -77,6 +77,10 @@ class Post:
 
     repeating = ()
 
+    @property
+    def has_results(self) -> bool:
+        return bool(self._results)
+
     def health(self) -> dict[str, ChannelHealth]:
         return {}
 

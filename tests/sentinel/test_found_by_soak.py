@@ -69,7 +69,7 @@ def test_a_run_whose_folder_has_been_gone_for_an_hour_is_let_go_and_taken_up_aga
     folder.rename(tmp_path / "away")
     for _ in range(5):
         scene.tick(1300.0)
-    assert not scene.engine._runs
+    assert not list(scene.engine._fleet)
     before = scene.moves()
     assert before == ["pending", "firing"]
     (tmp_path / "away").rename(folder)

@@ -77,7 +77,7 @@ def test_a_rule_that_fails_is_told_once(tmp_path: Path) -> None:
     scene = Scene(tmp_path, FakeClock(T0))
     samples = q_and("r", 300)
     for n, sample in enumerate(samples):
-        for run in scene.engine._runs.values():
+        for run in scene.engine._fleet.live.values():
             run._judge.watch._evaluator.errors["q_high"] = "ZeroDivisionError: by zero"
         scene.log([sample])
         scene.tick(1.1)
