@@ -318,6 +318,7 @@ class Soak:
         self._until(self.clock.since_boot + 2400.0)  # the longest wait of a channel is half of that
         self.check()
         checks.damage_told(self.lives.journal)
+        checks.settled(self.trainers.values(), self.lives.journal)
         checks.watchdog(self.lives.journal, 6 * 3600.0)
         checks.all_told(self.lives.journal, self.world.delivered, self.world.refused)
         self.lives.stop()
