@@ -1,6 +1,6 @@
-"""Records the runs that `benchmarks.indicators` judges: three algorithms, three tasks, healthy and sabotaged.
+"""Records the runs that `benchmarks.indicators` judges: three algorithms, healthy and sabotaged.
 
-    python -m benchmarks.indicator_runs                   all that is not there yet (half an hour of one core)
+    python -m benchmarks.indicator_runs                   all that is not there yet (an hour of one core)
     python -m benchmarks.indicator_runs --only leak-s0    those whose name holds one of the words
 
 Every run is a process of its own on one thread, and writes the event files that it would write in earnest. It
@@ -23,7 +23,10 @@ from pathlib import Path
 
 OUT = Path("runs/indicators")
 PENDULUM, CHEETAH, DRIVING = "Pendulum-v1", "HalfCheetah-v5", "driving"
-STEPS, INCIDENT_STEPS = 3000, 4000
+STEPS = {"td3": 3000, "ddpg": 3000, "sac": 2500}
+INCIDENT_STEPS = 4000
+OTHERS = ("MountainCarContinuous-v0", "InvertedPendulum-v5", "Reacher-v5", "Hopper-v5")
+"""Tasks for healthy runs alone: a sparse reward, steep values, short episodes, falls."""
 SEEDS = (0, 1)
 INCIDENT_SEEDS = (6, 7, 8)
 HEALTHY = ("stock", "encoders")
@@ -56,7 +59,7 @@ class Run:
 
 
 def plan() -> Iterator[Run]:
-    """Yield every run; whole seeds first, so that what is stopped half way is still a comparison."""
+    """Yield every run; the first seed's first, so that what is stopped half way is still a comparison."""
     for seed in SEEDS:
         for task in (PENDULUM, CHEETAH):
             for algorithm, kinds in KINDS.items():
@@ -64,14 +67,18 @@ def plan() -> Iterator[Run]:
                     yield Run("sb3", algorithm, task, kind, seed)
             yield Run("ours", "td3", task, "stock", seed)
         yield Run("ours", "td3", DRIVING, "encoders", INCIDENT_SEEDS[seed])
-    for seed in INCIDENT_SEEDS:
-        yield Run("ours", "td3", DRIVING, "leak", seed)
+        for driver in INCIDENT_SEEDS[2 * seed : 2 * seed + 2]:
+            yield Run("ours", "td3", DRIVING, "leak", driver)
+    for task in OTHERS:
+        for algorithm in KINDS:
+            for kind in HEALTHY:
+                yield Run("sb3", algorithm, task, kind, SEEDS[0])
 
 
 def command(run: Run, folder: Path) -> list[str]:
     """The command line that records it."""
     if run.who == "sb3":
-        asked = [run.algorithm, run.task, run.kind, str(run.seed), str(STEPS), str(folder)]
+        asked = [run.algorithm, run.task, run.kind, str(run.seed), str(STEPS[run.algorithm]), str(folder)]
         return [sys.executable, "-m", "benchmarks.indicator_sb3", *asked]
     flags = {"env": run.task, "seed": run.seed, "logdir": folder, "eval_freq": 0, "checkpoint_interval": 5000}
     if run.task == DRIVING:
@@ -80,7 +87,7 @@ def command(run: Run, folder: Path) -> list[str]:
         flags |= {"preset": "incident", "max_timesteps": INCIDENT_STEPS} if leaks else {}
         more = [] if leaks else ["--no-shared_encoder"]
     else:
-        flags |= {"batch_size": 100, "start_timesteps": 500, "max_timesteps": STEPS}
+        flags |= {"batch_size": 100, "start_timesteps": 500, "max_timesteps": STEPS[run.algorithm]}
         more = []
     return [sys.executable, "-m", "trainer", *(f"--{name}={value}" for name, value in flags.items()), *more]
 

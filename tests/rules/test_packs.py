@@ -141,7 +141,7 @@ def test_the_incident_climbs_its_ladder(incident: list[Step]) -> None:
 
 
 def test_nothing_else_is_said_of_the_incident(incident: list[Step]) -> None:
-    """No rule of either pack fires but those about Q and episodes."""
+    """No rule of either pack fires but those about Q, episodes and the encoder that carries the gradient."""
     fired = {s.observation.key for s in incident if s.observation.transition is not None}
     assert fired == {
         "td3/episodes_collapse",
@@ -149,6 +149,9 @@ def test_nothing_else_is_said_of_the_incident(incident: list[Step]) -> None:
         "td3/actor_exploits_critic",
         "td3/actor_q_high",
         "td3/actor_q_max_high",
+        "td3/actor_q_above_data",
+        "td3/actor_q_above_targets",
+        "td3/encoder_carries_gradient",
     }
 
 
