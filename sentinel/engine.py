@@ -19,13 +19,14 @@ from sentinel.discover import CONTROL, TRAINER, Runs, Scanner
 from sentinel.fleet import Fleet
 from sentinel.gate_watch import GatePlan, LiveGates
 from sentinel.holders import Holders
-from sentinel.inbox import Request, pending, remove
+from sentinel.inbox import Ack, Answer, Command, Expire, Request, Silence, pending, remove
 from sentinel.job import Job
 from sentinel.journal import Journal, to_json
 from sentinel.live_run import LiveRun, Tools
 from sentinel.mail import Mail
 from sentinel.process import Process, myself
 from sentinel.round import ROUND_SECONDS
+from sentinel.silences import Outcome, Silences
 from sentinel.story import notice
 from sentinel.supervise import Processes
 from sentinel.watchdog_alert import WatchdogAlert
@@ -84,6 +85,7 @@ class Engine:
         self._mail = mail
         self._clock = clock
         self.job = Job(journal, mail, state, settings, processes or Processes(), clock, act=act)
+        self._silences = Silences(journal)
         self._watchdog = WatchdogAlert(journal, settings.service.sentinel.watchdog_every)
         self._named = Named(named or {})
         self._tools = Tools(
@@ -302,18 +304,30 @@ class Engine:
         return any(fnmatch(name, pattern) for pattern in self._settings.match)
 
     def _grant(self, name: str, request: Request | str, now: float) -> None:
-        """Turn a request into a command row, or into the reason why not; its name keeps it from being done
-        twice.
-        """
+        """Do what a request asks for, or say why not; its name keeps it from being done twice."""
         if self._journal.rows("SELECT 1 FROM requests WHERE name = ?", name):
             return
-        self._journal.add(
-            "requests", name=name, wall_time=now, outcome=self._answer(name, request, now) or "taken"
-        )
+        state, outcome = self._answer(name, request, now)
+        self._journal.add("requests", name=name, wall_time=now, state=state, outcome=outcome)
 
-    def _answer(self, name: str, request: Request | str, now: float) -> str:
-        if isinstance(request, str):
-            return request
+    def _answer(self, name: str, request: Request | str, now: float) -> Outcome:
+        match request:
+            case Command():
+                refusal = self._command(name, request, now)
+                return Outcome("refused", refusal) if refusal else Outcome("taken", "taken")
+            case Silence():
+                return self._silences.begin(request, self._fleet, now)
+            case Expire():
+                return self._silences.expire(request, now)
+            case Ack():
+                return self._silences.ack(request, self._fleet, now)
+            case Answer():
+                return Outcome("refused", f"no question {request.question} is open; nothing was done")
+            case str():
+                return Outcome("refused", request)
+
+    def _command(self, name: str, request: Command, now: float) -> str:
+        """Turn a command into its row; returns the reason where it cannot be."""
         found = self._found.get(request.run)
         if request.run not in self._fleet or found is None:
             known = ", ".join(sorted(self._fleet)) or "none"

@@ -11,38 +11,24 @@ import contextlib
 import json
 import os
 import secrets
-from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from notifier.format import neutral
 from sentinel.clock import Clock
 from sentinel.errors import CommandError, StateError
 from sentinel.journal import Journal
 from sentinel.lock import is_held
+from sentinel.requests import Ack, Answer, Command, Expire, Request, Silence, from_body, to_body
 from sentinel.state import INBOX, JOURNAL, state_folder
+
+__all__ = ["Ack", "Answer", "Command", "Expire", "Request", "Silence", "ask", "drop", "pending", "remove"]
 
 _LARGEST = 1 << 20
 """Bytes; no honest request is longer."""
 
 _SETTLED = ("done", "refused", "failed", "unanswered", "expired", "impossible")
-
-
-VERBS = ("checkpoint", "rollback", "terminate")
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One thing asked by hand. `checkpoint` None lets the sentinel choose the newest good one."""
-
-    run: str
-    verb: str
-    checkpoint: str | None = None
-    set: Mapping[str, float | int | bool | str] = field(default_factory=dict)
-    reinit: tuple[str, ...] = ()
-    why: str = ""
 
 
 def drop(request: Request, folder: Path) -> str:
@@ -57,7 +43,7 @@ def drop(request: Request, folder: Path) -> str:
         inbox.mkdir(mode=0o700, exist_ok=True)
         temporary = inbox / f".{name}"
         with temporary.open("w", encoding="utf-8") as file:
-            json.dump(asdict(request), file)
+            json.dump(to_body(request), file)
             file.flush()
             os.fsync(file.fileno())
         temporary.rename(inbox / name)
@@ -99,27 +85,9 @@ def _read(path: Path) -> Request | str:
     try:
         if path.stat().st_size > _LARGEST:
             return f"the request cannot be read: it is longer than {_LARGEST} bytes"
-        body: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        request = Request(**{**body, "reinit": tuple(body.get("reinit", ()))})
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        return from_body(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, RecursionError) as error:
         return f"the request cannot be read: {type(error).__name__}: {error}"
-    wrong = _wrong(request)
-    return f"the request cannot be understood: {wrong}" if wrong else request
-
-
-def _wrong(request: Request) -> str:
-    """Say what is wrong with a request that somebody else may have written; empty where nothing is."""
-    texts = (request.run, request.verb, request.why, request.checkpoint or "", *request.reinit)
-    if not all(isinstance(text, str) for text in texts):
-        return "run, verb, why, checkpoint and reinit are text"
-    if request.verb not in VERBS:
-        return f"the verbs are {', '.join(VERBS)}"
-    if not isinstance(request.set, dict):
-        return "set is a table of parameters"
-    values = request.set.values()
-    return (
-        "" if all(isinstance(v, (str, int, float)) for v in values) else "a parameter is a number or a word"
-    )
 
 
 def ask(
@@ -155,9 +123,9 @@ def ask(
 
 
 def _answer(journal: Journal, name: str) -> tuple[str, str] | None:
-    refusals = journal.rows("SELECT outcome FROM requests WHERE name = ? AND outcome != 'taken'", name)
-    if refusals:
-        return "refused", refusals[0]["outcome"]
+    settled = journal.rows("SELECT state, outcome FROM requests WHERE name = ? AND state != 'taken'", name)
+    if settled:
+        return settled[0]["state"], settled[0]["outcome"]
     rows = journal.rows("SELECT * FROM commands WHERE request = ?", name)
     if not rows or rows[0]["state"] not in _SETTLED:
         return None

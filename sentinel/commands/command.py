@@ -42,7 +42,7 @@ def add(commands: Commands) -> None:
 
 def command(options: argparse.Namespace) -> int:
     """Put the request into the sentinel's inbox and wait for what becomes of it."""
-    from sentinel.inbox import Request, ask
+    from sentinel.inbox import Command, ask
 
     chosen = settings(options.config)
     changes = dict(_assignment(text) for text in options.set)
@@ -50,7 +50,7 @@ def command(options: argparse.Namespace) -> int:
         raise CommandError(
             f"--to, --set and --reinit belong to a rollback, not to {options.verb}; nothing was asked"
         )
-    request = Request(options.run, options.verb, options.to, changes, tuple(options.reinit), options.why)
+    request = Command(options.run, options.verb, options.to, changes, tuple(options.reinit), options.why)
     logdir = options.logdir or chosen.logdir
     return ask(request, logdir, options.state or chosen.state_folder, options.wait, SystemClock(), sys.stdout)
 

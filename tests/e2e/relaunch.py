@@ -27,7 +27,7 @@ import sentinel.job
 import sentinel.process
 from sentinel.config import load
 from sentinel.engine import Engine
-from sentinel.inbox import Request, drop
+from sentinel.inbox import Command, drop
 from sentinel.journal import Journal
 from sentinel.mail import Mail
 from sentinel.members import MARK, members
@@ -136,7 +136,7 @@ class Story:
             elif life is not None and not asked:
                 asked = self.counting = True
                 (self.folder / "asked").touch()
-                request = Request("a", "rollback", "rl_model_40_steps.zip", {"lr": "x0.5"}, (), "by hand")
+                request = Command("a", "rollback", "rl_model_40_steps.zip", {"lr": "x0.5"}, (), "by hand")
                 drop(request, self.folder / "state")
             time.sleep(0.02)
         os._exit(3)

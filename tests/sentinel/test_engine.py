@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from rules.series import Sample
 from sentinel.errors import StateError
-from sentinel.inbox import Request, drop
+from sentinel.inbox import Command, drop
 from sentinel.process import myself
 from sentinel.replay import replay_paths
 from tests.fakes import FakeClock
@@ -226,7 +226,7 @@ def test_a_tick_that_cannot_be_remembered_does_nothing_outside(tmp_path: Path) -
     scene.log(curve([1]))
     scene.tick(1.1)
     before = len(scene.post.rows)
-    drop(Request("a", "checkpoint"), scene.state)
+    drop(Command("a", "checkpoint"), scene.state)
     scene.log(curve([60, 70, 80, 90], begin=2))
     stranger = sqlite3.connect(scene.state / "journal.sqlite", isolation_level=None)
     stranger.execute(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sentinel.errors import CommandError, StateError
-from sentinel.inbox import Request, ask, drop, pending
+from sentinel.inbox import Command, ask, drop, pending
 from sentinel.lock import StateLock
 from tests.fakes import FakeClock
 from tests.sentinel.event_files import T0
@@ -28,7 +28,7 @@ def scene(tmp_path: Path) -> Scene:
 
 def test_a_request_becomes_one_letter_even_if_its_file_stays(scene: Scene) -> None:
     """A crash between the commit and the removal of the file must not ask twice."""
-    name = drop(Request("a", "checkpoint", why="before the power cut"), scene.state)
+    name = drop(Command("a", "checkpoint", why="before the power cut"), scene.state)
     kept = (scene.state / "inbox" / name).read_bytes()
     scene.tick()
     (scene.state / "inbox" / name).write_bytes(kept)
@@ -41,14 +41,14 @@ def test_a_request_becomes_one_letter_even_if_its_file_stays(scene: Scene) -> No
 
 def test_ids_go_on_where_a_deleted_state_had_stopped(scene: Scene) -> None:
     """An old receipt must not answer for a new command."""
-    drop(Request("a", "checkpoint"), scene.state)
+    drop(Command("a", "checkpoint"), scene.state)
     scene.tick()
     scene.tick()
     scene.journal.close()
     (scene.state / "journal.sqlite").unlink()
     scene.start()
     scene.tick(1.1)
-    drop(Request("a", "checkpoint"), scene.state)
+    drop(Command("a", "checkpoint"), scene.state)
     scene.tick()
     scene.tick()
     assert [letter["id"] for letter in letters(scene.logdir / "a")] == [1, 2]
@@ -57,12 +57,12 @@ def test_ids_go_on_where_a_deleted_state_had_stopped(scene: Scene) -> None:
 @pytest.mark.parametrize(
     ("request_", "words"),
     [
-        (Request("b", "checkpoint"), "no run 'b' is watched (there are: a)"),
-        (Request("a", "rollback"), "no good checkpoint"),
-        (Request("a", "rollback", "00-00000007"), "no verified checkpoint 00-00000007"),
+        (Command("b", "checkpoint"), "no run 'b' is watched (there are: a)"),
+        (Command("a", "rollback"), "no good checkpoint"),
+        (Command("a", "rollback", "00-00000007"), "no verified checkpoint 00-00000007"),
     ],
 )
-def test_what_is_impossible_is_answered_with_the_reason(scene: Scene, request_: Request, words: str) -> None:
+def test_what_is_impossible_is_answered_with_the_reason(scene: Scene, request_: Command, words: str) -> None:
     """And nothing is asked of the trainer."""
     drop(request_, scene.state)
     scene.tick()
@@ -86,17 +86,17 @@ def test_whoever_asks_waits_for_the_outcome(scene: Scene) -> None:
                 receipt = {"id": 1, "status": "done", "step": 120, "checkpoint": "c", "checkpoint_step": 120}
                 (receipts / "000001.json").write_text(json.dumps(receipt))
 
-    assert ask(Request("a", "checkpoint"), scene.logdir, scene.state, 30, Ticking(), out) == 0
+    assert ask(Command("a", "checkpoint"), scene.logdir, scene.state, 30, Ticking(), out) == 0
     assert "command 1 checkpoint done at step 120, checkpoint c (step 120)" in out.getvalue()
-    assert ask(Request("a", "checkpoint"), scene.logdir, scene.state, 1, FakeClock(), out) == 1
+    assert ask(Command("a", "checkpoint"), scene.logdir, scene.state, 1, FakeClock(), out) == 1
     assert "the request stands" in out.getvalue()
     lock.release()
     with pytest.raises(CommandError, match="nothing was asked"):
-        ask(Request("a", "checkpoint"), scene.logdir, scene.state, 1, FakeClock(), out)
+        ask(Command("a", "checkpoint"), scene.logdir, scene.state, 1, FakeClock(), out)
 
 
 def test_a_folder_that_cannot_be_written_is_an_error_of_the_state(tmp_path: Path) -> None:
     """Nothing was asked, and that is said."""
     with pytest.raises(StateError, match="the request was not made"):
-        drop(Request("a", "checkpoint"), tmp_path / "nowhere")
+        drop(Command("a", "checkpoint"), tmp_path / "nowhere")
     assert pending(tmp_path / "nowhere") == []

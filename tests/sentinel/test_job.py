@@ -17,7 +17,7 @@ from sentinel.config import load
 from sentinel.engine import Engine
 from sentinel.errors import ConfigError
 from sentinel.guard import Guard, Parameter
-from sentinel.inbox import Request, drop
+from sentinel.inbox import Command, drop
 from sentinel.journal import Journal
 from sentinel.mail import Mail
 from sentinel.members import members
@@ -114,7 +114,7 @@ class Stage:
             time.sleep(0.02)
 
     def ask(self, verb: str, **more: object) -> None:
-        drop(Request("a", verb, why="by hand", **more), self.state)  # type: ignore[arg-type]  # fields of Request
+        drop(Command("a", verb, why="by hand", **more), self.state)  # type: ignore[arg-type]  # fields of Command
 
     @property
     def begun(self) -> list[str]:

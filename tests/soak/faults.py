@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from sentinel.inbox import Request, drop
+from sentinel.inbox import Command, drop
 from tests.soak.channels import Mood
 from tests.soak.trainer import Trainer
 
@@ -144,7 +144,7 @@ def request(soak: Soak) -> str | None:
     trainer = _one(soak)
     if trainer is None or not soak.lives.state.exists():
         return None
-    drop(Request(trainer.name, "checkpoint", why="a person asks"), soak.lives.state)
+    drop(Command(trainer.name, "checkpoint", why="a person asks"), soak.lives.state)
     return trainer.name
 
 
