@@ -27,6 +27,7 @@ from tests.soak.kernel import Kernel, Simulated
 
 TAG = "train/loss"
 KEEP = 8  # checkpoints
+LATE = 60.0  # seconds; a replay takes a point to have come when it is dated
 
 Manner = Literal["obeys", "refuses", "fails", "dies before", "dies after", "dozes"]
 """How a job takes its next command: dies before or after the work and never answers, or does not look."""
@@ -128,6 +129,7 @@ class Trainer:
     guard: Guard = field(init=False)
     file: EventFile = field(init=False)
     _rest: Callable[[], None] | None = None
+    _torn: float = 0.0  # wall time at which an event was left half written
 
     @property
     def alive(self) -> bool:
@@ -231,8 +233,10 @@ class Trainer:
         if self._rest is not None:
             self._rest()
             self._rest = None
+            if self.clock.wall() - self._torn > LATE:
+                self.stirred = self.stirred or "half a point was late"
         if self.chance.random() < 0.02:
-            self._rest = self.file.tear(event)
+            self._rest, self._torn = self.file.tear(event), self.clock.wall()
         else:
             self.file.write(event)
         self.points += 1
