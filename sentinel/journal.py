@@ -82,8 +82,8 @@ _MIGRATIONS = (
     ALTER TABLE requests ADD COLUMN state TEXT NOT NULL DEFAULT 'refused';
     UPDATE requests SET state = 'taken' WHERE outcome = 'taken';
     CREATE TABLE silences (
-        id INTEGER PRIMARY KEY, run TEXT NOT NULL, rule TEXT NOT NULL, began REAL NOT NULL, ends REAL NOT NULL,
-        who TEXT NOT NULL, why TEXT NOT NULL, actions INTEGER NOT NULL, expired_by TEXT
+        id INTEGER PRIMARY KEY, run TEXT NOT NULL, rule TEXT NOT NULL, began REAL NOT NULL, ends REAL NOT
+        NULL, who TEXT NOT NULL, why TEXT NOT NULL, actions INTEGER NOT NULL, expired_by TEXT
     ) STRICT;
     CREATE TABLE acks (
         run TEXT NOT NULL, key TEXT NOT NULL, number INTEGER NOT NULL, wall_time REAL NOT NULL, who TEXT NOT
