@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import NamedTuple
 
+from notifier.plot import Plot, from_json
+
 SEVERITIES = ("info", "warning", "critical", "fatal")
 """From the mildest to the gravest."""
 
@@ -42,6 +44,8 @@ class Message:
         facts: since which step, value and limit, what was done, which checkpoint.
         advice: what to try; "" if there is nothing to say.
         wall_time: when it happened, in seconds since the epoch.
+        commands: command lines to go on with, to be copied as they stand; for the story's first message.
+        plot: what is to be drawn of it, for channels that show pictures; None for nothing.
     """
 
     key: str
@@ -56,6 +60,8 @@ class Message:
     state: str = ""
     facts: tuple[Fact, ...] = ()
     advice: str = ""
+    commands: tuple[str, ...] = ()
+    plot: Plot | None = None
 
     def __post_init__(self) -> None:
         for name, value, known in (("kind", self.kind, KINDS), ("severity", self.severity, SEVERITIES)):
@@ -66,19 +72,27 @@ class Message:
 
     def to_json(self) -> str:
         """Encode for the journal; `from_json` gives an equal message."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        body = asdict(replace(self, plot=None))
+        body["plot"] = None if self.plot is None else self.plot.as_json()
+        return json.dumps(body, sort_keys=True, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> Message:
-        """Decode what `to_json` wrote.
+        """Decode what `to_json` wrote, now or before a message had all that it has now.
 
         Raises:
             ValueError: the text is not a message.
         """
         try:
             body = json.loads(text)
-            return cls(**{**body, "facts": facts(body.get("facts", ()))})
-        except (TypeError, AttributeError) as error:
+            plot = body.get("plot")
+            later = {
+                "facts": facts(body.get("facts", ())),
+                "commands": tuple(str(command) for command in body.get("commands", ())),
+                "plot": None if plot is None else from_json(plot),
+            }
+            return cls(**{**body, **later})
+        except (TypeError, AttributeError, KeyError) as error:
             raise ValueError(f"not a message: {error}") from error
 
 
@@ -103,4 +117,5 @@ def as_story(first: Message, latest: Message) -> Message:
         state=latest.state or latest.happened,
         facts=facts(known.items()),
         advice=latest.advice or first.advice,
+        plot=None,
     )

@@ -61,6 +61,7 @@ ONE_LIBRARY_ONE_FILE = {
         "trainer/film.py",
         "trainer/progress.py",
     },
+    "matplotlib": {"notifier/picture.py"},
     "PIL": {
         "trainer/driving/dashboard.py",
         "trainer/driving/picture.py",
