@@ -96,3 +96,32 @@ class Repeating(Protocol):
             Transient: it may work later; the next call comes as if nothing had happened.
             Permanent: it will not.
         """
+
+
+@runtime_checkable
+class Illustrating(Protocol):
+    """A notifier that shows pictures; beside Notifier's methods."""
+
+    def attach(self, story_ref: str, message: Message) -> None:
+        """Draw a message's plot and put it into its story; called after the message itself was delivered.
+
+        Args:
+            story_ref: what `send` returned for the story's first message.
+            message: one with a plot.
+
+        Raises:
+            Transient: it may work later; it is tried again a few times, and then left.
+            Permanent: it will not. The text has been delivered, so this kills no channel.
+        """
+
+
+@runtime_checkable
+class Paced(Protocol):
+    """A notifier whose other side counts the calls; beside Notifier's methods.
+
+    Attributes:
+        spacing: seconds between two calls in the long run. burst: calls that may come at once before that.
+    """
+
+    spacing: float
+    burst: int

@@ -7,8 +7,9 @@ here, they lose their power: control characters and terminal escapes become visi
 
 from __future__ import annotations
 
+import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
@@ -20,14 +21,17 @@ MAX_BLOCKS = 50
 MAX_HEADER = 150
 MAX_SECTION = 3000
 MAX_FIELDS = 10
-MAX_FIELD = 2000
 """Slack's limits (docs.slack.dev/reference/block-kit/blocks). In UTF-16 units, the strictest reading."""
 
-_MAX_FACTS = 20
+_MAX_FACTS = 10
 _MAX_VALUE = 200
-_MAX_ADVICE = 2000
-_MAX_CONTEXT = 500
-# Together below the 13 200 units at which Slack answers msg_blocks_too_long.
+_MAX_HAPPENED = 2500
+_MAX_FACT = 300  # with its label, once escaped
+_MAX_ADVICE = 1500
+_MAX_COMMANDS = 800
+_MAX_CONTEXT = 400
+# Together below 9000: Slack was seen to take 9597 units in all blocks, and to answer msg_blocks_too_long to
+# 11 341 (slackapi/bolt-js#2867; no page says where between them that begins).
 
 _JOINERS = "\u200c\u200d"  # emoji, Persian and Indic scripts need them; they reorder nothing
 _LABEL_WIDTH = 12
@@ -92,12 +96,27 @@ def plain(message: Message) -> str:
 def _details(message: Message) -> Iterator[str]:
     for line in neutral(message.happened, lines=True).splitlines():
         yield f"  {line}"
-    for label, value in message.facts:
+    for label, value in unsaid(message):
         yield f"  {neutral(label):<{_LABEL_WIDTH}} {neutral(value)}"
     if message.rule:
         yield f"  {'rule':<{_LABEL_WIDTH}} {neutral(message.rule)}"
     for number, line in enumerate(neutral(message.advice, lines=True).splitlines()):
         yield f"  {'try' if number == 0 else '':<{_LABEL_WIDTH}} {line}"
+    for number, command in enumerate(message.commands):
+        yield f"  {'go on' if number == 0 else '':<{_LABEL_WIDTH}} {neutral(command)}"
+
+
+def unsaid(message: Message) -> list[Fact]:
+    """Return the facts that the sentences do not hold already: a bare number that stands there is left out.
+
+    They stay in the message: a machine that reads it wants every one, under its name.
+    """
+    said = set(_NUMBER.findall(message.happened))
+    return [fact for fact in message.facts if fact.value not in said]
+
+
+_NUMBER = re.compile(r"(?<![\w.,\u202f-])\d[\d\u202f]*(?:\.\d+)?(?![\w\u202f-]|[.,]\d)")
+"""A number that stands by itself: no part of a name, a date or a longer number."""
 
 
 def fallback(message: Message) -> str:
@@ -113,8 +132,8 @@ def blocks(message: Message) -> list[Block]:
     else:
         made.append(_context(f"{_SIGNS[message.severity]} {message.severity}"))
     if message.happened.strip():
-        made.append({"type": "section", "text": _text(neutral(message.happened, lines=True), MAX_SECTION)})
-    shown = message.facts[:_MAX_FACTS]
+        made.append({"type": "section", "text": _text(neutral(message.happened, lines=True), _MAX_HAPPENED)})
+    shown = unsaid(message)[:_MAX_FACTS]
     made.extend(
         {"type": "section", "fields": [_field(fact) for fact in shown[start : start + MAX_FIELDS]]}
         for start in range(0, len(shown), MAX_FIELDS)
@@ -122,12 +141,21 @@ def blocks(message: Message) -> list[Block]:
     if message.advice.strip():
         advice = f"What to try: {neutral(message.advice, lines=True)}"
         made.append({"type": "section", "text": _text(advice, _MAX_ADVICE)})
+    if message.commands:
+        made.append(_copyable(message.commands))
     source = " · ".join(neutral(part) for part in (message.run, message.rule) if part)
     made.append(_context(f"{source} · {utc(message.wall_time)}" if source else utc(message.wall_time)))
     return made[:MAX_BLOCKS]
 
 
 _SIGNS = {"info": "ℹ️", "warning": "⚠️", "critical": "🔴", "fatal": "⛔"}
+
+
+def _copyable(commands: Sequence[str]) -> Block:
+    """Command lines as they stand: in preformatted rich text Slack parses nothing, so nothing is escaped."""
+    text = clip("\n".join(neutral(command) for command in commands), _MAX_COMMANDS) or "–"
+    element = {"type": "rich_text_preformatted", "elements": [{"type": "text", "text": text}]}
+    return {"type": "rich_text", "elements": [element]}
 
 
 def _context(text: str) -> Block:
@@ -143,7 +171,7 @@ def _field(fact: Fact) -> Block:
     # In a code span Slack parses nothing but <…>, which is escaped; verbatim keeps it from linking bare names
     label = _unmarked(clip(neutral(fact.label), _MAX_VALUE)) or "–"
     value = _unmarked(clip(neutral(fact.value), _MAX_VALUE)) or "–"
-    return {"type": "mrkdwn", "text": _slack(f"*{label}*\n`{value}`", MAX_FIELD), "verbatim": True}
+    return {"type": "mrkdwn", "text": _slack(f"*{label}*\n`{value}`", _MAX_FACT), "verbatim": True}
 
 
 def _unmarked(text: str) -> str:

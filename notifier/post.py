@@ -224,7 +224,7 @@ def _exchange(
     context: ssl.SSLContext | None,
 ) -> Answer:
     request = urllib.request.Request(target, body, dict(headers), method="POST")  # noqa: S310  checked above
-    opener = urllib.request.build_opener(_plain(line) if context is None else _secure(line, context), _Stay)
+    opener = urllib.request.build_opener(_plain(line) if context is None else _secure(line, context), Stay)
     try:
         answer = opener.open(request, timeout=timeout)
     except urllib.error.HTTPError as error:
@@ -271,7 +271,7 @@ def _secure(line: _Line, context: ssl.SSLContext) -> urllib.request.HTTPSHandler
     return Handler(context=context)
 
 
-class _Stay(urllib.request.HTTPRedirectHandler):
+class Stay(urllib.request.HTTPRedirectHandler):
     """A redirect would carry the message, and its signature, to another server."""
 
     def redirect_request(self, *_: Any) -> None:

@@ -9,19 +9,21 @@ holds it.
 from __future__ import annotations
 
 import http.client
+import json
 import logging
 import math
 import os
+import urllib.request
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from slack_sdk import WebClient
-from slack_sdk.errors import SlackApiError, SlackClientError
+from slack_sdk.errors import SlackApiError, SlackClientError, SlackRequestError
 from slack_sdk.web import SlackResponse
 
-from notifier import post
+from notifier import picture, post
 from notifier.base import DeliveryError, Permanent, Transient
-from notifier.format import blocks, fallback
+from notifier.format import blocks, fallback, neutral
 from notifier.message import Message
 
 DEAD = frozenset(
@@ -82,12 +84,62 @@ BAD_BLOCKS = frozenset({"invalid_blocks", "invalid_blocks_format", "msg_blocks_t
 NO_THREAD = frozenset({"thread_not_found", "cannot_reply_to_message", "message_not_found", "thread_locked"})
 """Error codes of a reply whose story is gone or closed to replies: the message is sent on its own."""
 
+_MOST_TITLE = 200  # characters; of alt_txt Slack takes 1000
+
 DEFAULT_RETRY_AFTER = 30.0
 """Seconds to stay away after a 429 that does not say how long; Slack's own advice is at least one."""
 
 
+SPACING = 1.2
+"""Seconds between two calls in the long run: Slack takes a message a second in a channel, and 50 edits a
+minute (docs.slack.dev/apis/web-api/rate-limits); one pace keeps both.
+"""
+
+BURST = 6
+"""Calls that may come at once before that; Slack allows short bursts, and a story's change is three."""
+
+NO_PICTURES = frozenset(
+    {
+        "file_type_not_allowed",
+        "file_uploads_disabled",
+        "file_uploads_except_images_disabled",
+        "missing_scope",
+        "not_allowed_token_type",
+        "storage_limit_reached",
+    }
+)
+"""Error codes after which no plot can be uploaded until a person changes something; texts can be sent."""
+
+
+class _Client(WebClient):
+    """slack_sdk's client, but no redirect is followed: urllib would take the token along to whatever host.
+
+    Overrides slack_sdk's one place where a request is made; tests/notifier/test_slack.py would see it moved.
+    """
+
+    def _perform_urllib_http_request_internal(self, url: str, req: urllib.request.Request) -> dict[str, Any]:
+        if not url.lower().startswith(("http://", "https://")):
+            raise SlackRequestError("slack: base_url is no http:// or https:// address")
+        handlers: list[urllib.request.BaseHandler] = [
+            urllib.request.HTTPSHandler(context=self.ssl),
+            post.Stay(),
+        ]
+        if self.proxy is not None:
+            handlers.append(urllib.request.ProxyHandler({"http": self.proxy, "https": self.proxy}))
+        with urllib.request.build_opener(*handlers).open(req, timeout=self.timeout) as answer:
+            charset = answer.headers.get_content_charset() or "utf-8"
+            return {"status": answer.status, "headers": answer.headers, "body": answer.read().decode(charset)}
+
+
 class SlackNotifier:
-    """Tells one Slack channel. Needs a bot token with the scope chat:write."""
+    """Tells one Slack channel. Needs a bot token with the scope chat:write; files:write for plots.
+
+    Attributes:
+        spacing, burst: the pace that its calls keep; see notifier.base.Paced.
+    """
+
+    spacing = SPACING
+    burst = BURST
 
     def __init__(
         self,
@@ -114,9 +166,12 @@ class SlackNotifier:
         self.token_env = token_env
         silent = logging.Logger("notifier.slack", level=logging.CRITICAL + 1)
         token = _token(token_env, environ)
-        self._client = WebClient(token, base_url, timeout, logger=silent, retry_handlers=[])
+        self._client = _Client(token, base_url, timeout, logger=silent, retry_handlers=[])
         # Hides the token in whatever came from outside; a closure, so that no attribute of ours holds it.
         self._hide: Callable[[str], str] = lambda text: text.replace(token, f"[{token_env}]")
+
+        self._no_pictures = False  # told once; till the next start none is tried again
+        self._timeout = timeout
 
     def __repr__(self) -> str:
         return f"SlackNotifier(channel={self.channel!r}, token_env={self.token_env!r})"
@@ -147,6 +202,50 @@ class SlackNotifier:
         if error is not None:
             raise error
 
+    def attach(self, story_ref: str, message: Message) -> None:
+        """Upload a message's plot into its story's thread; see Illustrating.attach.
+
+        Where that can never work (no scope files:write, no matplotlib), it is raised once, and after that
+        nothing is done.
+        """
+        if self._no_pictures or message.plot is None:
+            return
+        channel, thread = _parts(story_ref)
+        try:
+            png = picture.render(message.plot)
+        except ImportError:
+            self._no_pictures = True
+            raise Permanent(picture.LACKING) from None
+        except ValueError as nothing:
+            raise Permanent(str(nothing)) from None
+        error = self._upload(png, channel, thread, message)
+        if isinstance(error, Permanent):
+            self._no_pictures = isinstance(error, _Refused) and error.code in NO_PICTURES
+            raise Permanent(error.reason)
+        if error is not None:
+            raise error
+
+    def _upload(self, png: bytes, channel: str, thread: str, message: Message) -> DeliveryError | None:
+        """Take Slack's three steps: ask for an address, send the bytes there, say where the file belongs."""
+        title = neutral(f"{message.run} · {message.title}")[:_MOST_TITLE]
+        asked = {"filename": "plot.png", "length": len(png), "alt_txt": title}
+        where, error = self._call("files.getUploadURLExternal", asked, form=True)
+        if error is not None or where is None:
+            return error
+        try:
+            address = post.Endpoint(
+                "slack", "Slack's answer", str(where["upload_url"]), timeout=self._timeout
+            )
+        except Permanent as wrong:
+            return wrong
+        answer = address.post(png, {"Content-Type": "application/octet-stream"})
+        error = answer if isinstance(answer, Transient) else address.judge(answer)
+        if error is not None:
+            return error
+        files = json.dumps([{"id": str(where["file_id"]), "title": title}])
+        done = {"files": files, "channel_id": channel, "thread_ts": thread}
+        return self._call("files.completeUploadExternal", done, form=True)[1]
+
     def check(self) -> str:
         """Ask Slack who the token is, sending nothing: `bot in workspace`.
 
@@ -172,11 +271,14 @@ class SlackNotifier:
         return answer, error
 
     def _call(
-        self, method: str, body: Mapping[str, Any]
+        self, method: str, body: Mapping[str, Any], *, form: bool = False
     ) -> tuple[Mapping[str, Any] | None, DeliveryError | None]:
         """Make one call. Errors are returned: raised here, they would be chained to one with the token."""
         try:
-            answer = self._client.api_call(method, json=dict(body)).data
+            if form:
+                answer = self._client.api_call(method, params=dict(body)).data
+            else:
+                answer = self._client.api_call(method, json=dict(body)).data
         except SlackApiError as error:
             return None, self._judge(method, error.response)
         except SlackClientError as error:
@@ -188,6 +290,10 @@ class SlackNotifier:
             return None, Transient(f"slack: {method}: the answer cannot be read ({type(error).__name__})")
         if not isinstance(answer, dict) or (method.startswith("chat.") and not answer.get("ts")):
             return None, Transient(f"slack: {method}: the answer names no message")
+        if method.endswith("getUploadURLExternal") and not (
+            answer.get("upload_url") and answer.get("file_id")
+        ):
+            return None, Transient(f"slack: {method}: the answer names no file")
         return answer, None
 
     def _judge(self, method: str, response: SlackResponse) -> DeliveryError:
@@ -201,7 +307,7 @@ class SlackNotifier:
         where = f"slack: {method}" if status == http.client.OK else f"slack: {method}: HTTP {status}"
         said = self._hide(code)[:80] if code.replace("_", "").isalnum() else "an answer that is not Slack's"
         if code in DEAD:
-            return Permanent(f"{where}: {said}; {self._hint(code, body)}", channel_dead=True)
+            return _Refused(f"{where}: {said}; {self._hint(code, body)}", code, channel_dead=True)
         if code in PASSING or status >= http.client.INTERNAL_SERVER_ERROR or status in post.PASSING:
             return Transient(f"{where}: {said}", _retry_after(response.headers))
         if status == http.client.OK and not code.replace("_", "").isalnum():
@@ -224,10 +330,10 @@ class SlackNotifier:
 
 
 class _Refused(Permanent):
-    """Slack will not take this message in this form; `code` says why."""
+    """Slack will not take this; `code` says why."""
 
-    def __init__(self, reason: str, code: str) -> None:
-        super().__init__(reason)
+    def __init__(self, reason: str, code: str, *, channel_dead: bool = False) -> None:
+        super().__init__(reason, channel_dead=channel_dead)
         self.code = code
 
 

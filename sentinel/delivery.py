@@ -8,6 +8,7 @@ the back until the channel has worked again, and who fails on a channel that wor
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,12 @@ MAX_DELAY = 300.0
 
 FRESH_DELAY = 10.0
 """Seconds after a failure at which a message not yet tried may go, however long the others still wait."""
+
+MOST_DRAWN = 3
+"""Attempts to deliver a plot; its text is there already, and the story's next message waits behind it."""
+
+LONGEST_DRAWN = 30.0
+"""Seconds that a plot may wait for another attempt; one that would have to wait longer is left out."""
 
 _V = TypeVar("_V")
 
@@ -51,10 +58,13 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """The message has arrived. `note` says what went wrong beside it, such as an edit that was refused."""
+    """The message has arrived. `note` says what went wrong beside it, such as an edit that was refused;
+    `no_plot` why the plot did not arrive with it.
+    """
 
     ref: str
     note: str = ""
+    no_plot: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +98,12 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One call to a notifier: `send(message, ref)`, or `edit(ref, message)` of a story's first message."""
+    """One call to a notifier: `send(message, ref)`, `edit(ref, message)` of a story's first message, or
+    `attach(ref, message)` of the plot of a message that was sent.
+    """
 
     row: Row
-    verb: Literal["send", "edit"]
+    verb: Literal["send", "edit", "attach"]
     message: Message
     ref: str | None
 
@@ -105,6 +117,8 @@ class _Entry:
     epoch: int = -1  # the lane's epoch at its last failure
     tries: int = 0  # failures in that epoch
     sent: str | None = None  # reference of the message itself, once only its edit is outstanding
+    told: Delivered | None = None  # its outcome, once only its plot is outstanding
+    drawn: int = 0  # attempts to deliver the plot
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +137,8 @@ class Lane:
         failures: consecutive transient failures, of any message; 0 while the channel works.
         reason: the last failure in words; "" while the channel works.
         dead: why nothing can pass, or None.
+        draws: the notifier takes plots.
+        spacing, burst: seconds between two calls in the long run, and how many may come at once before that.
     """
 
     name: str
@@ -130,6 +146,10 @@ class Lane:
     failures: int = 0
     reason: str = ""
     dead: str | None = None
+    draws: bool = False
+    spacing: float = 0.0
+    burst: int = 1
+    _free_at: float = -math.inf  # when every call made so far will have had its time
     _epoch: int = 0  # counts the calls that worked
     _hold: float = 0.0  # the other side asked us to stay away until then
     _retry_from: float = 0.0  # when messages that failed may go again
@@ -174,11 +194,12 @@ class Lane:
         if self._busy is not None or not self._threads:
             return None
         times = {thread: self._ready_at(queue[0]) for thread, queue in self._threads.items()}
-        soonest = min(times.values())
+        soonest = max(min(times.values()), self._free_at - (self.burst - 1) * self.spacing)
         if soonest > now:
             return soonest
         thread = min((thread for thread, time in times.items() if time <= now), key=self._rank)
         self._busy = thread
+        self._free_at = max(self._free_at, now) + self.spacing
         return self._job(self._threads[thread][0])
 
     def _ready_at(self, entry: _Entry) -> float:
@@ -188,13 +209,17 @@ class Lane:
     def _tries(self, entry: _Entry) -> int:
         return entry.tries if entry.epoch == self._epoch else 0
 
-    def _rank(self, thread: str) -> tuple[int, int, int]:
+    def _rank(self, thread: str) -> tuple[int, bool, int, int]:
         queue = self._threads[thread]
         gravest = max(SEVERITIES.index(entry.row.message.severity) for entry in queue)
-        return self._tries(queue[0]), -gravest, queue[0].row.id
+        # All texts before any plot, unless the story's own next text waits behind it.
+        may_wait = queue[0].told is not None and len(queue) == 1
+        return self._tries(queue[0]), may_wait, -gravest, queue[0].row.id
 
     def _job(self, entry: _Entry) -> Job:
         row, story = entry.row, self._story(entry.row)
+        if entry.told is not None:
+            return Job(row, "attach", row.message, story.ref if story else entry.told.ref)
         if entry.sent is None:
             return Job(row, "send", row.message, story.ref if story else None)
         assert story is not None, "only a reply has an edit"
@@ -225,6 +250,8 @@ class Lane:
         assert self._busy == thread, "settle answers the job that next gave"
         self._busy = None
         entry = self._threads[thread][0]
+        if job.verb == "attach":
+            return self._attached(entry, error, now)
         if isinstance(error, Transient):
             return [self._postpone(entry, error, now)]
         if isinstance(error, Permanent) and error.channel_dead:
@@ -235,7 +262,7 @@ class Lane:
         if job.verb == "edit":
             assert entry.sent is not None, "an edit follows its message"
             note = f"the first message could not be edited: {error.reason}" if error else ""
-            return [self._finish(entry, Delivered(entry.sent, note))]
+            return self._then_draw(entry, Delivered(entry.sent, note))
         if error is not None:
             return [self._finish(entry, Failed(error.reason, channel_dead=False))]
         assert ref is not None, "a send without an error has a reference"
@@ -247,9 +274,29 @@ class Lane:
         _remember(self._stories, thread, story or _Story(ref, row.message))
         # Where another message of the story waits, its edit will say more, and Slack counts every call.
         if story is None or row.message.kind == "notice" or len(self._threads[thread]) > 1:
-            return [self._finish(entry, Delivered(ref))]
+            return self._then_draw(entry, Delivered(ref))
         entry.sent, entry.attempts, entry.blame, entry.not_before = ref, 0, 0, 0.0
         return []
+
+    def _then_draw(self, entry: _Entry, told: Delivered) -> list[Result]:
+        """The text is there; the row is settled once its plot is too, or cannot be."""
+        if not self.draws or entry.row.message.plot is None:
+            return [self._finish(entry, told)]
+        entry.told, entry.not_before, entry.blame = told, 0.0, 0
+        return []
+
+    def _attached(self, entry: _Entry, error: DeliveryError | None, now: float) -> list[Result]:
+        """A plot that does not arrive delays its story a little, and no other; it never fails a message."""
+        assert entry.told is not None, "a plot follows its message"
+        if error is None:
+            return [self._finish(entry, entry.told)]
+        entry.drawn += 1
+        if isinstance(error, Transient) and entry.drawn < MOST_DRAWN:
+            wait = max(self._delay(entry.drawn), error.retry_after or 0.0)
+            if wait <= LONGEST_DRAWN:
+                entry.not_before = now + wait
+                return []
+        return [self._finish(entry, replace(entry.told, no_plot=error.reason))]
 
     def _postpone(self, entry: _Entry, error: Transient, now: float) -> Result:
         if not self.failures:  # the call before this one worked
@@ -285,11 +332,9 @@ class Lane:
         self._threads.clear()
         self._ids.clear()
         for entry in waiting:
-            done = (
-                Delivered(entry.sent, f"the first message could not be edited: {reason}")
-                if entry.sent
-                else None
-            )
+            done = entry.told
+            if done is None and entry.sent:
+                done = Delivered(entry.sent, f"the first message could not be edited: {reason}")
             yield Result(entry.row.id, self.name, done or Failed(reason, channel_dead=True))
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from notifier.base import DeliveryError, Notifier, Permanent, Repeating, Standing
+from notifier.base import DeliveryError, Illustrating, Notifier, Paced, Permanent, Repeating, Standing
 from sentinel.delivery import Delivered, Failed, Job, Lane, Postponed, Result, Row
 
 __all__ = ["ChannelHealth", "Delivered", "Failed", "Outbox", "Postponed", "Result", "Row"]
@@ -62,7 +62,7 @@ class Outbox:
         self._monotonic = monotonic
         self._wake = wake
         self._workers = {
-            name: _Worker(Lane(name, jitter), notifier, monotonic, self._report)
+            name: _Worker(_lane(name, jitter, notifier), notifier, monotonic, self._report)
             for name, notifier in channels.items()
         }
 
@@ -122,6 +122,13 @@ class Outbox:
         self._results.extend(results)
         if self._wake is not None and len(self._results) > before:
             self._wake()
+
+
+def _lane(name: str, jitter: Callable[[], float], notifier: Notifier) -> Lane:
+    lane = Lane(name, jitter, draws=isinstance(notifier, Illustrating))
+    if isinstance(notifier, Paced):
+        lane.spacing, lane.burst = notifier.spacing, notifier.burst
+    return lane
 
 
 class _Worker:
@@ -233,8 +240,12 @@ class _Worker:
         try:
             if job.verb == "send":
                 return self._notifier.send(job.message, job.ref), None
-            assert job.ref is not None, "an edit names its message"
-            self._notifier.edit(job.ref, job.message)
+            assert job.ref is not None, "an edit, and a plot, names its message"
+            if job.verb == "edit":
+                self._notifier.edit(job.ref, job.message)
+            else:
+                assert isinstance(self._notifier, Illustrating), "only who draws is asked to"
+                self._notifier.attach(job.ref, job.message)
         except DeliveryError as error:
             return None, error
         except BaseException as error:  # noqa: BLE001  a stranger's notifier may raise anything; SystemExit too

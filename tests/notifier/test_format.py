@@ -79,7 +79,7 @@ def test_a_hostile_message_keeps_slacks_limits_too(message: Message) -> None:
     """Also when every text is far too long, empty, or made of escapes."""
     made = blocks(message)
     assert block_errors(made) == []
-    assert sum(units(text["text"]) for block in made for text in block_texts(block)) <= 13_200
+    assert sum(units(text["text"]) for block in made for text in block_texts(block)) <= 9_000
 
 
 @given(st.text(st.characters(codec=None)))

@@ -5,24 +5,31 @@ from __future__ import annotations
 import gc
 import logging
 import pickle
+import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from slack_sdk import WebClient
 
+from notifier import picture
 from notifier import slack as module
 from notifier.base import DeliveryError, Permanent, Transient
 from notifier.contract import Arrived, Fault, check, hostile, http_faults, sample
 from notifier.message import as_story
+from notifier.plot import Line, Plot
 from notifier.slack import DEFAULT_RETRY_AFTER, SlackNotifier
 from tests.slack_stub import CHANNEL_ID, TOKEN, Reply, SlackStub, rate_limit, refusal, slack
 
 __all__ = ["slack"]  # a fixture: importing it is using it
 
 
-FOLLOWED = {"HTTP 301", "HTTP 302", "HTTP 303"}
-"""slack_sdk follows these by itself; what stands there is no Slack, so it is tried again."""
+needs_matplotlib = pytest.mark.skipif(not picture.available(), reason=picture.LACKING)
+
+PLOT = Plot(
+    "actor exploits critic", "driving/seed047", "step", (Line("debug/actor_q_mean", (((1, 2), (2, 9)),)),)
+)
 
 
 def notifier_for(stub: SlackStub, channel: str = "#training") -> SlackNotifier:
@@ -53,7 +60,7 @@ def test_slack_keeps_the_contract(slack: SlackStub) -> None:
         fault("429 with a negative time", rate_limit(-5), retry_after=DEFAULT_RETRY_AFTER),
         fault("rate limit by code", refusal("ratelimited"), retry_after=DEFAULT_RETRY_AFTER),
         fault("503 with a time", Reply(503, b"{}", {"Retry-After": "3"}), retry_after=3),
-        *(each for each in http_faults(statuses) if each.name not in FOLLOWED),
+        *http_faults(statuses),
         *(fault(code, refusal(code)) for code in sorted(module.PASSING)),
         *(fault(code, refusal(code), dead=True) for code in sorted(module.DEAD)),
         *(
@@ -110,6 +117,96 @@ def test_a_story_is_one_message_with_a_thread(slack: SlackStub) -> None:
         (True, False),
         (False, True),
     ]
+
+
+@needs_matplotlib
+def test_a_plot_is_uploaded_into_the_storys_thread(slack: SlackStub) -> None:
+    """Slack's three steps; the file stands below the story, with words for who cannot see it."""
+    notifier = notifier_for(slack)
+    ref = notifier.send(sample(), None)
+    notifier.attach(ref, replace(sample(), plot=PLOT))
+    [file] = slack.files
+    [top] = slack.top()
+    assert file.thread == top["ts"]
+    assert file.data.startswith(b"\x89PNG")
+    assert (file.name, file.title) == ("plot.png", "driving/seed047 · actor Q leaves the critics")
+    assert file.alt_txt == file.title
+
+
+@needs_matplotlib
+def test_a_missing_scope_is_said_once_and_kills_no_channel() -> None:
+    """Who has installed the app for texts alone keeps them."""
+    with SlackStub(scopes=("chat:write",)) as stub:
+        notifier = notifier_for(stub)
+        ref = notifier.send(sample(), None)
+        drawn = replace(sample(), plot=PLOT)
+        with pytest.raises(Permanent, match="missing_scope; give the app the scope files:write") as failure:
+            notifier.attach(ref, drawn)
+        assert not failure.value.channel_dead
+        notifier.attach(ref, drawn)
+        assert [call.method for call in stub.calls].count("files.getUploadURLExternal") == 1
+        notifier.send(sample("update"), ref)
+
+
+@needs_matplotlib
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        ([Reply(503, b"")], Transient),
+        ([Reply(body=b'{"ok": true}')], Transient),
+        ([rate_limit(3)], Transient),
+        ([refusal("file_uploads_disabled")], Permanent),
+        ([Reply(body=b'{"ok": true, "upload_url": "file:///etc/passwd", "file_id": "F1"}')], Permanent),
+        ([Reply(body=b'{"ok": true, "upload_url": "http://127.0.0.1:9/x", "file_id": "F1"}')], Transient),
+        ([Reply(drop=True)], Transient),
+    ],
+)
+def test_an_upload_that_fails_is_told(
+    slack: SlackStub, script: list[Reply], expected: type[DeliveryError]
+) -> None:
+    """At whatever step; the text stays, and the reason holds neither the token nor the address."""
+    notifier = notifier_for(slack)
+    ref = notifier.send(sample(), None)
+    slack.script(*script)
+    with pytest.raises(expected) as failure:
+        notifier.attach(ref, replace(sample(), plot=PLOT))
+    assert TOKEN not in failure.value.reason
+    assert "127.0.0.1:9" not in failure.value.reason
+    assert len(slack.top()) == 1
+
+
+def test_without_matplotlib_there_is_no_plot_and_it_is_said_once(
+    slack: SlackStub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An extra that is not installed."""
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.backends.backend_agg", None)
+    notifier = notifier_for(slack)
+    ref = notifier.send(sample(), None)
+    with pytest.raises(Permanent, match="matplotlib is not installed"):
+        notifier.attach(ref, replace(sample(), plot=PLOT))
+    notifier.attach(ref, replace(sample(), plot=PLOT))
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_not_followed_so_the_token_stays_here(slack: SlackStub, status: int) -> None:
+    """urllib would take the Authorization header along to whatever host the answer names."""
+    with SlackStub() as elsewhere:
+        slack.script(Reply(status, b"", {"Location": f"{elsewhere.url}chat.postMessage"}))
+        with pytest.raises(Permanent, match=f"HTTP {status}") as failure:
+            notifier_for(slack).send(sample(), None)
+        assert failure.value.channel_dead
+        assert elsewhere.calls == []
+
+
+def test_slack_sdk_alone_would_have_followed_it(slack: SlackStub) -> None:
+    """The test above is worth something: without our client the token goes to the other host."""
+    with SlackStub() as elsewhere:
+        slack.script(Reply(302, b"", {"Location": f"{elsewhere.url}chat.postMessage"}))
+        with pytest.raises(Exception):  # noqa: B017, PT011  whatever it makes of the answer to a GET
+            WebClient(TOKEN, slack.url).chat_postMessage(channel="#training", text="x")
+        assert elsewhere.asked_with == [TOKEN]
 
 
 def test_links_are_not_unfolded(slack: SlackStub) -> None:

@@ -11,10 +11,13 @@ from hypothesis import strategies as st
 
 from notifier.base import DeliveryError, Permanent, Transient
 from notifier.contract import sample
+from notifier.plot import Line, Plot
 from sentinel.delivery import (
     FIRST_DELAY,
     FRESH_DELAY,
+    LONGEST_DRAWN,
     MAX_DELAY,
+    MOST_DRAWN,
     Delivered,
     Failed,
     Job,
@@ -358,3 +361,100 @@ def test_a_notice_in_a_story_changes_nothing_above_it(kind: str) -> None:
     queue = lane()
     queue.add(replace(row(2, "story", kind=kind), thread_ref="C:1"))
     assert deliver(queue, "C:2") == [Result(2, "slack", Delivered("C:2"))]
+
+
+def drawn(number: int, thread: str = "", severity: str = "critical", kind: str = "opened") -> Row:
+    """A row whose message carries a plot."""
+    plain = row(number, thread, severity, kind)
+    plot = Plot("t", "s", "step", (Line("x", (((1, 2),),)),))
+    return replace(plain, message=replace(plain.message, plot=plot))
+
+
+def artist() -> Lane:
+    return Lane("slack", lambda: 0.0, draws=True)
+
+
+def test_a_plot_follows_its_text_and_then_the_row_is_settled() -> None:
+    """Killed between the two, the sentinel tells it again: nothing is lost."""
+    queue = artist()
+    queue.add(drawn(1))
+    assert deliver(queue, "C:1") == []
+    job = take(queue)
+    assert (job.verb, job.ref) == ("attach", "C:1")
+    assert queue.settle(job, None, None, 0.0) == [Result(1, "slack", Delivered("C:1"))]
+
+
+def test_who_does_not_draw_is_sent_no_plot() -> None:
+    """The console, a webhook: the row is settled with its text."""
+    queue = lane()
+    queue.add(drawn(1))
+    assert deliver(queue, "C:1") == [Result(1, "slack", Delivered("C:1"))]
+
+
+def test_a_plot_that_is_refused_leaves_the_text_delivered() -> None:
+    """It is noted, and neither the message nor the channel has failed."""
+    queue = artist()
+    queue.add(drawn(1))
+    deliver(queue, "C:1")
+    [result] = fail(queue, Permanent("no scope", channel_dead=True))
+    assert result.outcome == Delivered("C:1", no_plot="no scope")
+    assert (queue.dead, queue.failures) == (None, 0)
+
+
+def test_a_plot_is_tried_a_few_times_and_then_left() -> None:
+    """The story's next message waits behind it, so not for long."""
+    queue = artist()
+    queue.add(drawn(1))
+    queue.add(row(2, "t1", kind="closed"))
+    deliver(queue, "C:1")
+    now = 0.0
+    for _ in range(MOST_DRAWN - 1):
+        assert fail(queue, Transient("busy"), now) == []
+        due = queue.next(now)
+        assert isinstance(due, float)
+        now = due
+    [result] = fail(queue, Transient("busy"), now)
+    assert result.outcome == Delivered("C:1", no_plot="busy")
+    assert now < LONGEST_DRAWN
+    assert take(queue, now).row.id == 2
+
+
+def test_a_plot_that_would_have_to_wait_long_is_left() -> None:
+    """The other side may ask for an hour."""
+    queue = artist()
+    queue.add(drawn(1))
+    deliver(queue, "C:1")
+    assert fail(queue, Transient("busy", 3600.0)) != []
+
+
+def test_all_texts_go_before_any_plot() -> None:
+    """A picture is dear, and a warning's text is worth more than a critical alert's picture."""
+    queue = artist()
+    queue.add(drawn(1))
+    queue.add(drawn(2, severity="warning"))
+    assert [deliver(queue, f"C:{n}") for n in (1, 2)] == [[], []]
+    queue.add(row(3, severity="info"))
+    assert [take_and_settle(queue) for _ in range(3)] == [(3, "send"), (1, "attach"), (2, "attach")]
+
+
+def take_and_settle(queue: Lane) -> tuple[int, str]:
+    job = take(queue)
+    queue.settle(job, "r", None, 0.0)
+    return job.row.id, job.verb
+
+
+def test_a_paced_channel_is_called_no_more_often_than_it_says() -> None:
+    """A burst at once, and then one a spacing; time that was quiet makes no larger burst."""
+    queue = Lane("slack", lambda: 0.0, spacing=1.5, burst=3)
+    for number in range(10):
+        queue.add(row(number))
+    now, calls = 100.0, []
+    while len(queue):
+        job = queue.next(now)
+        if isinstance(job, Job):
+            calls.append(now)
+            queue.settle(job, "r", None, now)
+        else:
+            assert job is not None
+            now = job
+    assert calls == [100.0] * 3 + [100.0 + 1.5 * n for n in range(1, 8)]
