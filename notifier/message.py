@@ -7,8 +7,8 @@ closes it. A message is written to the journal before anything is sent, so it ca
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import NamedTuple
 
 from notifier.plot import Plot, from_json
@@ -46,6 +46,8 @@ class Message:
         wall_time: when it happened, in seconds since the epoch.
         commands: command lines to go on with, to be copied as they stand; for the story's first message.
         plot: what is to be drawn of it, for channels that show pictures; None for nothing.
+        labels: words of the user's own for the rule and the run, by name; routes and groups go by them.
+        again: nothing is new, but it goes on: a reply that is to be seen outside of its thread too.
     """
 
     key: str
@@ -62,6 +64,8 @@ class Message:
     advice: str = ""
     commands: tuple[str, ...] = ()
     plot: Plot | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    again: bool = False
 
     def __post_init__(self) -> None:
         for name, value, known in (("kind", self.kind, KINDS), ("severity", self.severity, SEVERITIES)):
@@ -118,4 +122,5 @@ def as_story(first: Message, latest: Message) -> Message:
         facts=facts(known.items()),
         advice=latest.advice or first.advice,
         plot=None,
+        again=False,
     )

@@ -10,11 +10,40 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    WithJsonSchema,
+    model_validator,
+)
 
 from notifier import installed
-from rules.schema import Severity, validate
+from rules.schema import TIME, Severity, Span, validate
 from rules.source import Document, Problem, nearest
+from sentinel.grouping import Policy
+
+
+def seconds(value: object) -> object:
+    """Read a time.
+
+    Raises:
+        ValueError: it is none.
+    """
+    span = Span.parse(value)
+    if span.unit != "seconds":
+        raise ValueError(f'{value!r}: this is a time; write "30s", "2m" or "1h"')
+    return span.amount
+
+
+Seconds = Annotated[
+    float,
+    BeforeValidator(seconds),
+    WithJsonSchema({"type": "string", "pattern": TIME, "examples": ["30s", "2m", "1h"]}),
+]
 
 
 def _variable(name: str) -> str:
@@ -38,6 +67,28 @@ def web_address(value: SecretStr) -> SecretStr:
     return value
 
 
+_PERIODS = {"m": 60.0, "h": 3600.0, "d": 86_400.0}
+
+
+def _rate(text: str) -> tuple[int, float]:
+    count, _, period = (part.strip() for part in text.partition("/"))
+    if not (count.isascii() and count.isdigit()) or period not in _PERIODS:
+        raise ValueError(f'{text!r}: write how many in which time, "20/h"; m, h and d are known')
+    return int(count), _PERIODS[period]
+
+
+def _of_rate(text: str) -> str:
+    _rate(text)
+    return text
+
+
+Budget: TypeAlias = dict[Severity, Annotated[str, AfterValidator(_of_rate), Field(examples=["20/h"])]]
+
+
+def _usual() -> Budget:
+    return {"warning": "20/h", "info": "10/h"}
+
+
 class ChannelTable(BaseModel):
     """What every channel's table may say: who is told on it. Globs are those of `notifier.route.Route`."""
 
@@ -48,6 +99,32 @@ class ChannelTable(BaseModel):
     at_least: Severity = "warning"
     rules: tuple[str, ...] = ("*",)
     runs: tuple[str, ...] = ("*",)
+    group_by: tuple[str, ...] = Policy().by
+    group_wait: Seconds = 0.0
+    group_interval: Seconds = Policy().interval
+    repeat_interval: Seconds = 0.0
+    across_runs: Annotated[int, Field(ge=0)] = Policy().across
+    budget: Budget = Field(default_factory=dict)
+
+    @property
+    def policy(self) -> Policy:
+        """How the channel is told."""
+        return Policy(
+            self.group_by,
+            self.group_wait,
+            self.group_interval,
+            self.repeat_interval,
+            self.across_runs,
+            {severity: _rate(text) for severity, text in self.budget.items()},
+        )
+
+
+class PeoplesTable(ChannelTable):
+    """A channel that people read: told in groups, again while it goes on, and within a budget."""
+
+    group_wait: Seconds = 30.0
+    repeat_interval: Seconds = 14_400.0
+    budget: Budget = Field(default_factory=_usual)
 
 
 class ConsoleTable(ChannelTable):
@@ -57,7 +134,7 @@ class ConsoleTable(ChannelTable):
     at_least: Severity = "info"
 
 
-class SlackTable(ChannelTable):
+class SlackTable(PeoplesTable):
     """[notify.slack]: used where the variable named by `token_env` is set."""
 
     kind: Literal["slack"] = "slack"
@@ -75,7 +152,7 @@ class WebhookTable(ChannelTable):
     token_env: VariableName | None = None
 
 
-class AppriseTable(ChannelTable):
+class AppriseTable(PeoplesTable):
     """[notify.apprise]: every service that Apprise reaches; the addresses stand in one variable."""
 
     kind: Literal["apprise"] = "apprise"
@@ -98,6 +175,11 @@ class AlertmanagerTable(ChannelTable):
         wrong = [name for name in self.labels if re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", name) is None]
         if wrong:
             raise ValueError(f"labels: {wrong[0]!r} is no name of a label; use letters, digits and _")
+        grouped = {"group_by", "group_wait", "group_interval", "repeat_interval", "across_runs"}
+        if grouped & self.model_fields_set:
+            raise ValueError(
+                f"{min(grouped & self.model_fields_set)}: Alertmanager groups by its own settings"
+            )
         return self
 
 

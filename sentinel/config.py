@@ -32,10 +32,17 @@ from notifier.route import Route
 from rules.evaluate import Program, compile_rules
 from rules.gate import compile_gates
 from rules.merge import RuleSet, merge
-from rules.schema import TIME, RuleFile, Span, validate
+from rules.schema import RuleFile, validate
 from rules.source import Document, Problem, RuleErrors, nearest, parse
 from sentinel.actuator import Patience
-from sentinel.channel_tables import NotifyTable, VariableName, read_channels, web_address
+from sentinel.channel_tables import (
+    NotifyTable,
+    Seconds,
+    VariableName,
+    read_channels,
+    seconds,
+    web_address,
+)
 from sentinel.clock import Clock
 from sentinel.clusters import Workload
 from sentinel.clusters.kubernetes import POD
@@ -43,6 +50,7 @@ from sentinel.clusters.reach import Reach
 from sentinel.clusters.slurm import JOB_ID
 from sentinel.errors import ConfigError
 from sentinel.foreign import Patterns, compiled
+from sentinel.grouping import Policy
 from sentinel.policy import Book
 from sentinel.registration import Terms
 from sentinel.restarts import Budget, Occasion, RestartPolicy
@@ -52,20 +60,6 @@ DEFAULT_INCLUDE = ("pack:generic", "pack:td3")
 """What is watched for where no file says otherwise."""
 
 _ALIASES = "_aliases"
-
-
-def _seconds(value: object) -> object:
-    span = Span.parse(value)
-    if span.unit != "seconds":
-        raise ValueError(f'{value!r}: this is a time; write "30s", "2m" or "1h"')
-    return span.amount
-
-
-Seconds = Annotated[
-    float,
-    BeforeValidator(_seconds),
-    WithJsonSchema({"type": "string", "pattern": TIME, "examples": ["30s", "2m", "1h"]}),
-]
 
 
 class _Table(BaseModel):
@@ -81,7 +75,7 @@ class RunTable(_Table):
 
 def _budget(text: str) -> Budget:
     count, time = Budget.split(text)
-    return Budget(count, float(str(_seconds(time))))
+    return Budget(count, float(str(seconds(time))))
 
 
 def _of_budget(text: str) -> str:
@@ -363,6 +357,11 @@ class Settings:
         """Who is told what."""
         tables = self.service.notify.channels
         return tuple(Route(name, t.at_least, t.rules, t.runs) for name, t in tables.items())
+
+    @property
+    def policies(self) -> dict[str, Policy]:
+        """How each channel is told: groups, repeats and budgets."""
+        return {name: table.policy for name, table in self.service.notify.channels.items()}
 
 
 assert SEVERITIES == ("info", "warning", "critical", "fatal"), "rules and notifier name the same severities"

@@ -26,7 +26,7 @@ from sentinel.live_run import LiveRun, Tools
 from sentinel.mail import Mail
 from sentinel.process import Process, myself
 from sentinel.round import ROUND_SECONDS
-from sentinel.silences import Outcome, Silences
+from sentinel.silences import Outcome
 from sentinel.story import notice
 from sentinel.supervise import Processes
 from sentinel.watchdog_alert import WatchdogAlert
@@ -43,7 +43,9 @@ GONE_AFTER = 3600.0
 """Seconds after which a run whose folder is gone is let go; till then keeping costs less than reading."""
 
 STAND_EVERY = 60.0
-"""Seconds between two calls to channels that forget what goes on; notifier.alertmanager counts on it."""
+"""Seconds between two looks at what goes on: whether to repeat it, and calls to channels that forget;
+notifier.alertmanager counts on it.
+"""
 
 TAKE_UP_FOR = 0.5
 """Seconds of a tick in which runs are looked at for the first time; those left over wait for the next tick,
@@ -85,7 +87,6 @@ class Engine:
         self._mail = mail
         self._clock = clock
         self.job = Job(journal, mail, state, settings, processes or Processes(), clock, act=act)
-        self._silences = Silences(journal)
         self._watchdog = WatchdogAlert(journal, settings.service.sentinel.watchdog_every)
         self._named = Named(named or {})
         self._tools = Tools(
@@ -150,7 +151,8 @@ class Engine:
             for name, request in pending(self._state):  # after the looks, which tell who the trainer is
                 self._grant(name, request, now)
                 answered.append(name)
-            self._mail.record(now)
+            minute = monotonic - self._stood >= STAND_EVERY
+            self._mail.look(now, self._going, minute=minute)
             if self._watchdog.due(now) and self.sees:
                 self._mail.post(self._watchdog.take(self._fleet.standings, now), now, everywhere=True)
             beat_due = monotonic - self._beaten >= BEAT_EVERY
@@ -164,9 +166,9 @@ class Engine:
         self._to_deliver.clear()
         self.job.perform()
         self._mail.submit()
-        if self._mail.repeating and monotonic - self._stood >= STAND_EVERY:
+        if minute:
             self._stood = monotonic
-            self._mail.stand(thread for run in self._fleet.live.values() for thread in run.open_threads)
+            self._mail.stand(self._going(), now)
         if beat_due:
             self._beat(now, monotonic)
         return grew
@@ -216,10 +218,15 @@ class Engine:
             or monotonic - self._beaten >= BEAT_EVERY
             or self.job.lives
             or self._mail.has_work
-            or (self._mail.repeating and monotonic - self._stood >= STAND_EVERY)
+            or monotonic - self._stood >= STAND_EVERY
+            or self._mail.is_due(now)
             or self._watchdog.due(now)
             or pending(self._state)
         )
+
+    def _going(self) -> list[str]:
+        """Name the stories that go on."""
+        return [thread for run in self._fleet.live.values() for thread in run.open_threads]
 
     def _must_scan(self, monotonic: float) -> bool:
         since = monotonic - self._scanned
@@ -316,11 +323,11 @@ class Engine:
                 refusal = self._command(name, request, now)
                 return Outcome("refused", refusal) if refusal else Outcome("taken", "taken")
             case Silence():
-                return self._silences.begin(request, self._fleet, now)
+                return self._mail.silences.begin(request, self._fleet, now)
             case Expire():
-                return self._silences.expire(request, now)
+                return self._mail.silences.expire(request, now)
             case Ack():
-                return self._silences.ack(request, self._fleet, now)
+                return self._mail.ack(request, self._fleet, now)
             case Answer():
                 return Outcome("refused", f"no question {request.question} is open; nothing was done")
             case str():

@@ -98,21 +98,17 @@ class Waiting:
     """A story that has opened and was not told yet.
 
     Attributes:
-        thread: its name. group: its group's. run, rule: what it is about; a notice has its title for a rule.
+        thread: its name. group: its group's. run: what it is about.
+        kind: its rule without the capture; of a notice its title.
         severity: of it. due: when it is to be told, in seconds since the epoch.
     """
 
     thread: str
     group: str
     run: str
-    rule: str
+    kind: str
     severity: str
     due: float
-
-    @property
-    def kind(self) -> str:
-        """The rule without its capture."""
-        return self.rule.partition("[")[0]
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,6 +90,19 @@ _MIGRATIONS = (
         NULL, why TEXT NOT NULL, PRIMARY KEY (run, key, number)
     ) STRICT;
     """,
+    """
+    CREATE TABLE stories (
+        channel TEXT NOT NULL, thread TEXT NOT NULL, grp TEXT NOT NULL, run TEXT NOT NULL, rule TEXT NOT NULL,
+        kind TEXT NOT NULL, severity TEXT NOT NULL, state TEXT NOT NULL, due REAL NOT NULL, top TEXT NOT NULL
+        DEFAULT '', told REAL, ended REAL, PRIMARY KEY (channel, thread)
+    ) STRICT;
+    CREATE INDEX stories_by_state ON stories (state, channel);
+    CREATE INDEX stories_by_time ON stories (channel, told);
+    ALTER TABLE messages ADD COLUMN why TEXT NOT NULL DEFAULT '';
+    ALTER TABLE messages ADD COLUMN severity TEXT NOT NULL DEFAULT '';
+    ALTER TABLE messages ADD COLUMN counted REAL;
+    CREATE INDEX messages_counted ON messages (channel, counted);
+    """,
 )
 
 

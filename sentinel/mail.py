@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from notifier.base import Standing
-from notifier.message import Message, as_story
+from notifier.message import Fact, Message, as_story
+from sentinel.grouping import Policy, Reason
+from sentinel.groups import Groups
 from sentinel.journal import Journal
 from sentinel.outbox import Delivered, Failed, Outbox, Postponed, Result, Row
+from sentinel.requests import Ack
+from sentinel.silences import Outcome, Silences
 from sentinel.story import notice
 
 
@@ -18,7 +22,12 @@ class Mail:
     """
 
     def __init__(
-        self, journal: Journal, outbox: Outbox, route: Callable[[Message], Sequence[str]], root: str = "."
+        self,
+        journal: Journal,
+        outbox: Outbox,
+        route: Callable[[Message], Sequence[str]],
+        root: str = ".",
+        policies: Mapping[str, Policy] | None = None,
     ) -> None:
         """Take up every message that has not arrived yet, those of a channel that was dead included.
 
@@ -27,7 +36,9 @@ class Mail:
             outbox: delivers them.
             route: names the channels for a message.
             root: what people call the run that is the log directory itself.
+            policies: how each channel is told; one without a policy is told everything at once.
         """
+        self.groups = Groups(journal, policies or {}, self._send, root)
         self._journal = journal
         self._outbox = outbox
         self._route = route
@@ -51,22 +62,45 @@ class Mail:
         if message.run == ".":
             message = replace(message, run=self._root)
         for channel in self._route(replace(message, severity="fatal") if everywhere else message):
-            row_id = self._journal.add(
-                "messages",
-                key=message.key,
-                channel=channel,
-                thread=message.thread,
-                body=message.to_json(),
-                state="queued",
-                queued=now,
-            )
-            if row_id:
-                self._ready.append(self._row(row_id, channel, message))
+            if everywhere:
+                number = self._journal.add(
+                    "messages",
+                    key=message.key,
+                    channel=channel,
+                    thread=message.thread,
+                    body=message.to_json(),
+                    state="queued",
+                    queued=now,
+                    why=Reason.NOTICE.value,
+                )
+                if number:
+                    self._send(number, channel, message)
+            else:
+                self.groups.post(channel, message, now)
+
+    def _send(self, number: int, channel: str, message: Message) -> None:
+        self._ready.append(self._row(number, channel, message))
+
+    def look(self, now: float, going: Callable[[], Iterable[str]], *, minute: bool = False) -> None:
+        """Record what became of messages, and tell what is due; at the end of a tick's transaction.
+
+        Args:
+            now: wall time. going: asked for the names of the stories that still go on.
+            minute: a minute has passed since this was last true: repeat what goes on.
+        """
+        self.record(now)
+        self.groups.flush(now, going)
+        if minute:
+            self.groups.look(now, going())
 
     @property
     def has_work(self) -> bool:
         """Whether there is something to record or to submit."""
         return bool(self._ready) or self._outbox.has_results
+
+    def is_due(self, now: float) -> bool:
+        """Whether something that waited is to be told."""
+        return self.groups.is_due(now)
 
     def record(self, now: float) -> None:
         """Write down the results that have come in; only inside a transaction."""
@@ -83,18 +117,57 @@ class Mail:
         """The channels that have to be told again and again what goes on."""
         return self._outbox.repeating
 
-    def stand(self, threads: Iterable[str]) -> None:
+    @property
+    def silences(self) -> Silences:
+        """The silences and acknowledgements."""
+        return self.groups.silences
+
+    def ack(self, asked: Ack, runs: Iterable[str], now: float) -> Outcome:
+        """Note who has an alert in hand, and say so in its thread; only inside a transaction."""
+        outcome = self.silences.ack(asked, runs, now)
+        if outcome.state == "done":
+            for message in self._in_hand(asked, now):
+                self.post(message, now)
+        return outcome
+
+    def _in_hand(self, asked: Ack, now: float) -> list[Message]:
+        going = self.silences.going(asked.run)
+        thread = f"{asked.run}/{asked.rule}#{going[asked.run, asked.rule]}"
+        rows = self._journal.rows("SELECT body FROM messages WHERE thread = ? ORDER BY id LIMIT 1", thread)
+        if not rows:
+            return []  # it was never told
+        first = Message.from_json(rows[0]["body"])
+        said = f"{asked.by} has it in hand" + (f": {asked.why}" if asked.why else "")
+        body = replace(
+            first,
+            key=f"{thread}/ack/{now:.3f}",
+            kind="update",
+            state=f"firing, {asked.by} has it",
+            happened=said,
+            facts=(Fact("in hand", said),),
+            advice="",
+            commands=(),
+            plot=None,
+            wall_time=now,
+        )
+        return [body]
+
+    def stand(self, threads: Iterable[str], now: float) -> None:
         """Have every story that goes on said again where that is needed; only outside a transaction.
 
         Args:
-            threads: names of the stories; those that a channel was never told are left out there.
+            threads: names of the stories; those that a channel was never told are left out there, and so are
+                those that are silenced.
+            now: wall time.
         """
+        if not self.repeating:
+            return
         wanted = list(threads)
         for channel in self.repeating:
-            found = (self._standing(channel, thread) for thread in wanted)
+            found = (self._standing(channel, thread, now) for thread in wanted)
             self._outbox.stand(channel, [story for story in found if story is not None])
 
-    def _standing(self, channel: str, thread: str) -> Standing | None:
+    def _standing(self, channel: str, thread: str, now: float) -> Standing | None:
         rows = self._journal.rows(
             "SELECT ref, body FROM messages WHERE channel = ? AND thread = ? AND state = 'sent' ORDER BY id",
             channel,
@@ -104,6 +177,8 @@ class Mail:
             return None
         first, latest = (Message.from_json(rows[at]["body"]) for at in (0, -1))
         if latest.kind == "closed":
+            return None
+        if first.run and self.silences.over(first.run, first.rule, now) is not None:
             return None
         return Standing(rows[0]["ref"], as_story(first, latest) if len(rows) > 1 else first)
 

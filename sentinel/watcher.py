@@ -207,7 +207,14 @@ class Watcher:
         return self._engine.close_gates(ending)
 
     def drain(self, seconds: float) -> None:
-        """Wait for undelivered messages, at most so long; for the end of a process."""
+        """Send what waits for its group, and wait for undelivered messages, at most so long; for the end of a
+        process.
+        """
+        if self._journal is not None and not self.lost:
+            with suppress(StateError):  # then the next start sends it
+                with self._journal.transaction():
+                    self._mail.groups.flush_all(self._clock.wall())
+                self._mail.submit()
         self._outbox.drain(seconds)
 
     def write_down(self) -> None:
@@ -227,7 +234,8 @@ class Watcher:
         self._drop()
         self._journal = journal = Journal(self._folder / JOURNAL)
         route = partial(channels_for, routes=self._routes)
-        self._mail = Mail(journal, self._outbox, route, self._logdir.resolve().name)
+        policies = self.plan.settings.policies
+        self._mail = Mail(journal, self._outbox, route, self._logdir.resolve().name, policies)
         with journal.transaction():
             journal.put("meta", name="mode", value="act" if self.plan.act else "observe")
             journal.put("meta", name="logdir", value=str(self._logdir.absolute()))

@@ -38,6 +38,7 @@ ack_timeout = "{ack}"
 channel = "#training"
 base_url = "{slack}"
 at_least = "info"
+group_wait = "0s"
 
 [metrics]
 loss = ["train/loss"]

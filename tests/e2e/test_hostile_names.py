@@ -52,6 +52,7 @@ patterns = ["rl_model_{word}_{step}.zip", "checkpoint-{step}"]
 [notify.slack]
 channel = "#training"
 base_url = "SLACK"
+group_wait = "0s"
 at_least = "info"
 [[rule]]
 name = "high"

@@ -16,6 +16,7 @@ from tests.fakes import FakeClock
 RULES = """
 version = 1
 [notify.slack]
+group_wait = "0s"
 channel = "#training"
 at_least = "{}"
 [metrics]

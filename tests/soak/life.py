@@ -46,6 +46,7 @@ grace = "60s"
 [notify.slack]
 channel = "#training"
 at_least = "{at_least}"
+group_wait = "0s"
 
 [metrics]
 loss = ["train/loss"]
