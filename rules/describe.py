@@ -146,6 +146,9 @@ def _what(rung: RungSpec) -> str:
     if rung.cooldown is not None:
         words += f"; again within {said(rung.cooldown)} it is the same trouble still: "
         words += "the next try, an older checkpoint"
+    if rung.approve:
+        unanswered = "it is done" if rung.default == "act" else "it is not done"
+        words += f"; people are asked first, and without an answer within {said(rung.patience)} {unanswered}"
     return words
 
 

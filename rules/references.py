@@ -78,6 +78,7 @@ def _check_ladder(rules: RuleSet, name: str, ladder: LadderSpec) -> Iterator[Pro
 def _check_rung(rules: RuleSet, owner: str, part: str, rung: RungSpec) -> Iterator[Problem]:
     if rung.after is not None and rung.after.unit == "checkpoints":
         yield _unit(rules, owner, f"{part}.after", rung.after, "2 points", "500 steps", "10m")
+    yield from _check_question(rules, owner, part, rung)
     if "rollback" not in rung.do:
         for key in ("remedy", "margin", "cooldown"):
             if getattr(rung, key) is not None:
@@ -97,6 +98,23 @@ def _check_rung(rules: RuleSet, owner: str, part: str, rung: RungSpec) -> Iterat
     if rung.remedy is not None and rung.remedy not in rules.remedies:
         what = f"{owner}: no remedy {rung.remedy!r}"
         yield Problem(rules.where(owner, f"{part}.remedy"), what, nearest(rung.remedy, rules.remedies))
+
+
+def _check_question(rules: RuleSet, owner: str, part: str, rung: RungSpec) -> Iterator[Problem]:
+    """Check what a rung says of asking people first."""
+    if not rung.approve:
+        for key in ("deadline", "default"):
+            if getattr(rung, key) is not None:
+                what = f"{owner}: `{key}` belongs to a question, and this rung asks nobody"
+                yield Problem(
+                    rules.where(owner, f"{part}.{key}"), what, "take it away, or add approve = true"
+                )
+        return
+    if set(rung.do) == {"notify"}:
+        what = f"{owner}: `approve` is for what is done to a run, and this rung only tells"
+        yield Problem(rules.where(owner, f"{part}.approve"), what, "take it away")
+    if rung.deadline is not None and (rung.deadline.unit != "seconds" or not rung.deadline.amount):
+        yield _unit(rules, owner, f"{part}.deadline", rung.deadline, "15m", "2h")
 
 
 def _check_try(rules: RuleSet, owner: str, index: int, attempt: TrySpec) -> Iterator[Problem]:

@@ -129,6 +129,22 @@ class RungSpec(Strict):
     remedy: Annotated[str | None, Field(description="what a rollback changes: a name under [remedies]")] = (
         None
     )
+    approve: Annotated[Flag, Field(description="people are asked first, and it waits for their answer")] = (
+        False
+    )
+    deadline: Annotated[
+        SpanField | None,
+        Field(description="how long their answer is waited for: a time; 15 minutes unless said"),
+    ] = None
+    default: Annotated[
+        Literal["hold", "act"] | None,
+        Field(description='what follows where nobody answers: "hold" (it is left undone) or "act"'),
+    ] = None
+
+    @property
+    def patience(self) -> Span:
+        """How long an answer is waited for."""
+        return self.deadline or Span(900.0, "seconds")
 
 
 class LadderSpec(Strict):
