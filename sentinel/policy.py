@@ -1,4 +1,4 @@
-"""From an alert to an action: ladders, tries, cool-downs, budgets and the rollback's target. Pure.
+"""From an alert to an action: ladders, tries, cool-downs, budgets. Pure.
 
 A ladder is climbed while its alert fires. The climb starts anew each time the alert begins to fire, but what
 has been used up stays used up for the whole run: counters that a rollback resets would let a run roll back
@@ -7,139 +7,30 @@ for ever.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Literal, TypeAlias
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
 
-from rules.alert import Alert, AlertState
-from rules.schema import InhibitSpec, LadderSpec, LimitsSpec, RemedySpec, RungSpec, Span, TrySpec, Verb
+from rules.alert import AlertState
+from rules.schema import LadderSpec, LimitsSpec, RungSpec, Span, Verb
 from rules.verdict import Condition, Mark
 from rules.watch import Observation
-from sentinel.checkpoints import Checkpoint, newest_good
-from sentinel.resume import resolve
+from sentinel import approvals
+from sentinel.climb import Action, Book, Climb, Declared, RunFacts, Setting, Settled
+from sentinel.target import NO_TRY, choose
 
-Setting: TypeAlias = float | int | bool | str
-
-
-@dataclass(frozen=True, slots=True)
-class Climb:
-    """How far one alert has climbed its ladder, and what it has used up in this run.
-
-    Attributes:
-        key: the alert.
-        fired: where the alert began to fire; a new value starts a new climb.
-        rung: index of the rung that comes next.
-        waiting_since: from where the next rung's `after` is measured.
-        uses: how often each rung was taken in this run.
-        next_try: index of the remedy's next try.
-        last_target: run step of the checkpoint last rolled back to; an older one comes next within the
-            cool-down.
-        target_number: the alert's number when that was asked for: the same number is the same trouble.
-        target_before: what `last_target` was before the last rollback was asked for; it counts again if that
-            comes to nothing.
-        exhausted: a rollback was due and none was left.
-        told: what was said or done already at a rung that is still due in this climb, so that it is once.
-    """
-
-    key: str
-    fired: Mark | None = None
-    rung: int = 0
-    waiting_since: Mark | None = None
-    uses: tuple[int, ...] = ()
-    next_try: int = 0
-    last_target: int | None = None
-    target_number: int = 0
-    target_before: int | None = None
-    exhausted: bool = False
-    told: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Declared:
-    """What the trainer said of itself: which parameters and verbs a command may name.
-
-    Attributes:
-        values: parameters and their present values. reinit: parts that can be given fresh weights.
-        verbs: what it can be asked for.
-        open: an absolute value may be given to any parameter (it becomes a part of a resume command).
-        bounds: (low, high) by parameter, where the sentinel has to see to them; a None is no bound.
-        never: verbs that nobody can be asked for here, and why; a ladder passes them over.
-    """
-
-    values: Mapping[str, Setting]
-    reinit: frozenset[str]
-    verbs: frozenset[str]
-    open: bool = False
-    bounds: Mapping[str, tuple[float | None, float | None]] = field(default_factory=dict)
-    never: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class RunFacts:
-    """What the policy needs to know of a run beside the alert itself.
-
-    Attributes:
-        now: wall time of the decision, in seconds since the epoch.
-        catalogue: lists the checkpoints on the present line of descent when asked (hashing is not free); None
-            where there is no catalogue.
-        declared: what the trainer declared; None when nobody did (a replay, a job without the guard).
-        rollbacks: run steps (asked at, went back to) of this run's rollbacks, oldest first.
-        attempt_began: run step at which the present attempt began.
-        suspect: wall-time intervals in which a critical rule was pending or firing; an open one ends with
-            None.
-        actions: wall times of this run's checkpoints and rollbacks asked for.
-        in_flight: verbs of commands without an outcome.
-        inhibited_by: the firing rule that mutes this one, if any.
-        others_exhausted: another ladder of this run has used up its rollbacks.
-        checkpoint_bytes: says, when asked, what the run's checkpoints take on disk.
-        unreachable: why no command can reach the trainer; empty where one can.
-    """
-
-    now: float
-    catalogue: Callable[[], Sequence[Checkpoint]] | None = None
-    declared: Declared | None = None
-    rollbacks: tuple[tuple[int, int], ...] = ()
-    attempt_began: int = 0
-    suspect: tuple[tuple[float, float | None], ...] = ()
-    actions: tuple[float, ...] = ()
-    in_flight: frozenset[str] = frozenset()
-    inhibited_by: str | None = None
-    others_exhausted: bool = False
-    checkpoint_bytes: Callable[[], int] = int
-    unreachable: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Action:
-    """One thing to do, or one that was due and is withheld, with the reason in words.
-
-    Attributes:
-        verb: what. withheld: it is told, and not done.
-        checkpoint, to_step: a rollback's target; both None where there is no catalogue.
-        set, reinit: a rollback's remedy.
-        reason: why it is done or not done.
-        rung: index of the rung that asked.
-    """
-
-    verb: Verb
-    reason: str
-    withheld: bool = False
-    checkpoint: str | None = None
-    to_step: int | None = None
-    set: Mapping[str, Setting] | None = None
-    reinit: tuple[str, ...] = ()
-    rung: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Book:
-    """The parts of a configuration that the policy reads."""
-
-    ladders: Mapping[str, LadderSpec]
-    remedies: Mapping[str, RemedySpec]
-    limits: LimitsSpec
-    inhibit: tuple[InhibitSpec, ...] = ()
+__all__ = [
+    "Action",
+    "Book",
+    "Climb",
+    "Declared",
+    "RunFacts",
+    "Setting",
+    "answer",
+    "decide",
+    "elapsed",
+    "refused",
+]
 
 
 def decide(
@@ -162,10 +53,11 @@ def decide(
         return climb, ()
     if observation.verdict.condition is Condition.UNKNOWN and observation.transition is None:
         return climb, ()  # nothing is done about what cannot be seen
+    actions: tuple[Action, ...] = ()
     if climb.fired != alert.fired:
         first = _start(observation, ladder)
+        climb, actions = approvals.withdraw(climb, "it has begun to fire anew")
         climb = replace(climb, fired=alert.fired, rung=first, waiting_since=alert.fired, told=())
-    actions: tuple[Action, ...] = ()
     go_on = True
     while go_on and climb.rung < len(ladder.rungs):
         rung = ladder.rungs[climb.rung]
@@ -177,6 +69,9 @@ def decide(
             climb, taken, go_on = _take(observation, ladder, climb, book, facts)
             facts = _after(facts, taken)
             actions += taken
+    if climb.rung >= len(ladder.rungs):
+        climb, settled = approvals.withdraw(climb, "the ladder was changed")
+        actions += settled
     return climb, actions
 
 
@@ -189,7 +84,7 @@ def refused(climb: Climb, ladder: LadderSpec, rung: int, at: Mark) -> Climb:
     """
     if rung >= len(ladder.rungs) or "rollback" not in ladder.rungs[rung].do:
         return climb
-    return replace(climb, rung=rung, waiting_since=at, last_target=climb.target_before)
+    return replace(climb, rung=rung, waiting_since=at, last_target=climb.target_before, asked=None)
 
 
 def _start(observation: Observation, ladder: LadderSpec) -> int:
@@ -252,40 +147,58 @@ def _spent(limits: LimitsSpec, facts: RunFacts) -> bool:
 
 
 def _take(
-    observation: Observation, ladder: LadderSpec, climb: Climb, book: Book, facts: RunFacts
+    observation: Observation,
+    ladder: LadderSpec,
+    climb: Climb,
+    book: Book,
+    facts: RunFacts,
+    *,
+    approved: bool = False,
 ) -> tuple[Climb, tuple[Action, ...], bool]:
     """Take the climb's next rung, or say why it is not taken; the last value says whether the rung after it
     may follow now.
 
     What asks the trainer to roll back or end is waited for: it stays due while it is withheld. A rollback
-    that is used up, or has no try left, is passed over and leaves the ladder exhausted.
+    that is used up, or has no try left, is passed over and leaves the ladder exhausted. A rung that people
+    have to approve is asked about and waits; `approved` says that they have.
     """
     index = climb.rung
     rung = ladder.rungs[index]
     uses = climb.uses + (0,) * (len(ladder.rungs) - len(climb.uses))
     goes_back = "rollback" in rung.do
     if uses[index] >= _limit(rung) or (goes_back and _spent(book.limits, facts)):
-        return replace(climb, rung=index + 1, exhausted=climb.exhausted or goes_back), (), True
+        climb, settled = approvals.withdraw(climb, "it is used up in this run")
+        return replace(climb, rung=index + 1, exhausted=climb.exhausted or goes_back), settled, True
 
-    actions: list[Action] = []
-    next_try, last_target = climb.next_try, climb.last_target
-    for verb in rung.do:
-        facts = _after(facts, actions[-1:])
-        if verb == "rollback":
-            action, next_try = _rollback(observation, rung, climb, book, facts)
-            last_target = climb.last_target if action.withheld else action.to_step
-        else:
-            action = _plain(verb, observation, book.limits, facts, index)
-        actions.append(action)
+    settled = ()
+    asked = climb.asked
+    if asked is not None and asked.rung == index and rung.approve and not approved:
+        if approvals.waits(asked, facts):
+            return climb, (), False
+        if not asked.lapsed:
+            climb, said = approvals.lapse(climb, asked)
+            settled = (said,)
+            if climb.rung != index:
+                return climb, settled, True
+        approved = True
+    elif asked is not None and not approved:
+        climb, settled = approvals.withdraw(climb, "the ladder was changed")
 
+    actions, next_try, last_target = _propose(observation, rung, climb, book, facts)
     waits = [a for a in actions if a.withheld and a.verb in ("rollback", "terminate")]
-    said = tuple(a for a in actions if _once(a) not in climb.told)
-    remembered = tuple(_once(a) for a in said if a.withheld or waits)
+    if rung.approve and not approved and not waits and any(_is_deed(a) for a in actions):
+        climb, question = approvals.put(climb, rung, actions, facts)
+        told = [a for a in actions if not _is_deed(a) and _once(a) not in climb.told]
+        climb = replace(climb, told=climb.told + tuple(_once(a) for a in told))
+        return climb, (*settled, *told, question), False
+    said_now = tuple(a for a in actions if _once(a) not in climb.told)
+    remembered = tuple(_once(a) for a in said_now if a.withheld or waits)
     climb = replace(climb, told=climb.told + remembered)
-    if any(a.reason.startswith(_NO_TRY) or a.reason == _never(a.verb, facts) for a in waits):
-        return replace(climb, rung=index + 1, exhausted=climb.exhausted or goes_back), said, True
+    if any(a.reason.startswith(NO_TRY) or a.reason == _never(a.verb, facts) for a in waits):
+        climb = replace(climb, rung=index + 1, exhausted=climb.exhausted or goes_back, asked=None)
+        return climb, settled + said_now, True
     if waits:
-        return climb, said, False
+        return climb, settled + said_now, False
     climb = replace(
         climb,
         rung=index + 1,
@@ -294,8 +207,84 @@ def _take(
         last_target=last_target,
         target_number=observation.alert.number if goes_back else climb.target_number,
         target_before=climb.last_target if goes_back else climb.target_before,
+        asked=None,
     )
-    return climb, said, not goes_back
+    return climb, settled + said_now, not goes_back
+
+
+def _is_deed(action: Action) -> bool:
+    return action.verb != "notify" and not action.withheld
+
+
+def _propose(
+    observation: Observation, rung: RungSpec, climb: Climb, book: Book, facts: RunFacts
+) -> tuple[list[Action], int, int | None]:
+    """Say what a rung asks for as things stand; returns with it the try after it, and the target."""
+    actions: list[Action] = []
+    next_try, last_target = climb.next_try, climb.last_target
+    for verb in rung.do:
+        facts = _after(facts, actions[-1:])
+        if verb == "rollback":
+            blocked = _blocked(verb, book.limits, facts)
+            if blocked:
+                action = Action(verb, blocked, withheld=True, rung=climb.rung)
+            else:
+                action, next_try = choose(observation, rung, climb, book, facts)
+            last_target = climb.last_target if action.withheld else action.to_step
+        else:
+            action = _plain(verb, observation, book.limits, facts, climb.rung)
+        actions.append(action)
+    return actions, next_try, last_target
+
+
+def answer(
+    observation: Observation,
+    ladder: LadderSpec,
+    climb: Climb,
+    book: Book,
+    facts: RunFacts,
+    choice: Literal["act", "hold", "terminate"],
+    who: str,
+) -> tuple[Climb, tuple[Action, ...]] | str:
+    """Carry out what people have answered to the climb's open question.
+
+    Args:
+        observation: the alert as it now stands. ladder, climb, book, facts: as in `decide`.
+        choice: take the rung; leave it undone in this episode; or end the run in its place.
+        who: has answered, in words.
+
+    Returns:
+        The climb and what is to be done; or why nothing can be done now, and then the question stands. Where
+        what would be done has changed since it was asked, that is asked anew.
+    """
+    asked = climb.asked
+    if asked is None or asked.lapsed or asked.rung != climb.rung or asked.rung >= len(ladder.rungs):
+        return "nothing is asked there any more"
+    if choice == "hold":
+        return approvals.hold(climb), (approvals.settle(asked, Settled.HOLD, f"{who}: leave it undone"),)
+    if facts.inhibited_by is not None:
+        return f"it is muted while {facts.inhibited_by} fires"
+    if choice == "terminate":
+        end = _plain("terminate", observation, book.limits, facts, climb.rung)
+        if end.withheld:
+            return end.reason
+        said = approvals.settle(asked, Settled.TERMINATE, f"{who}: end the run instead")
+        return approvals.hold(climb), (said, end)
+    rung = ladder.rungs[asked.rung]
+    proposed = _propose(observation, rung, climb, book, facts)[0]
+    held = [a for a in proposed if a.withheld and a.verb in ("rollback", "terminate")]
+    if held:
+        return held[0].reason
+    if not approvals.same(asked, proposed):
+        said = approvals.settle(
+            asked, Settled.CHANGED, f"{who}: do it; but it has changed, and is asked anew"
+        )
+        after, question = approvals.put(replace(climb, asked=None), rung, proposed, facts)
+        return after, (said, question)
+    after, taken, _ = _take(observation, ladder, climb, book, facts, approved=True)
+    if after.rung == climb.rung or not any(_is_deed(a) for a in taken):
+        return "it is used up in this run"
+    return after, (approvals.settle(asked, Settled.ACT, f"{who}: do it"), *taken)
 
 
 def _after(facts: RunFacts, taken: Sequence[Action]) -> RunFacts:
@@ -310,9 +299,6 @@ def _after(facts: RunFacts, taken: Sequence[Action]) -> RunFacts:
 def _once(action: Action) -> str:
     """Name what is said or done once while its rung stays due: a reason, or a deed."""
     return f"{action.rung} {action.verb} {action.reason if action.withheld else ''}"
-
-
-_NO_TRY = "no try of remedy"
 
 
 def _plain(verb: Verb, observation: Observation, limits: LimitsSpec, facts: RunFacts, index: int) -> Action:
@@ -357,140 +343,3 @@ def _blocked(verb: Verb, limits: LimitsSpec, facts: RunFacts) -> str:
             f"{limits.checkpoint_budget_gb:g}"
         )
     return ""
-
-
-def _rollback(
-    observation: Observation, rung: RungSpec, climb: Climb, book: Book, facts: RunFacts
-) -> tuple[Action, int]:
-    """Choose target and remedy of a rollback; returns it (perhaps withheld) and the index of the try after
-    it.
-    """
-
-    def withhold(reason: str) -> tuple[Action, int]:
-        return Action("rollback", reason, withheld=True, rung=climb.rung), climb.next_try
-
-    limits, at = book.limits, observation.verdict.at
-    blocked = _blocked("rollback", limits, facts)
-    if blocked:
-        return withhold(blocked)
-    if facts.rollbacks:
-        progress = at.run_step - facts.attempt_began
-        if progress < limits.min_progress_between.amount:
-            return withhold(
-                "too little progress since the last rollback, [limits] min_progress_between = "
-                f"{limits.min_progress_between.amount:g} steps"
-            )
-    choice = _choose_try(rung, climb, book, facts, observation.alert)
-    if isinstance(choice, str):
-        return withhold(choice)
-    number, chosen, skipped = choice
-
-    onset = observation.alert.onset or at
-    before = onset.run_step - _margin_steps(rung)
-    target: Checkpoint | None = None
-    if facts.catalogue is not None:
-        older_than = climb.last_target if _repeats(rung, climb, observation.alert) else None
-        good = newest_good(facts.catalogue(), before, facts.suspect, older_than=older_than)
-        target = _skip(good, rung, facts, before)
-        if target is None:
-            return withhold(_no_target(facts.catalogue(), before, older_than))
-    reason = "; ".join([f"{observation.key} still firing, onset at step {onset.run_step}", *skipped])
-    action = Action(
-        "rollback",
-        reason,
-        checkpoint=target.name if target else None,
-        to_step=target.step if target else None,
-        set=dict(chosen.set) if chosen else {},
-        reinit=chosen.reinit if chosen else (),
-        rung=climb.rung,
-    )
-    return action, number + 1
-
-
-def _repeats(rung: RungSpec, climb: Climb, alert: Alert) -> bool:
-    """Say whether this is the trouble that was rolled back before: the same episode, which a rollback did not
-    end, or one that began to fire within the cool-down.
-    """
-    if climb.last_target is None or alert.fired is None:
-        return False
-    if rung.cooldown is None or alert.number == climb.target_number:
-        return True
-    return alert.fired.run_step - climb.last_target <= rung.cooldown.amount
-
-
-def _choose_try(
-    rung: RungSpec, climb: Climb, book: Book, facts: RunFacts, alert: Alert
-) -> tuple[int, TrySpec | None, list[str]] | str:
-    """Pick the first try that the trainer can carry out and that changes something, or say why there is none.
-
-    Returns:
-        The try's index, the try, and in words what was skipped on the way to it; or the reason.
-    """
-    if rung.remedy is None:
-        if book.limits.require_remedy:
-            return "a rollback without a remedy repeats the failure, [limits] require_remedy = true"
-        return 0, None, []
-    tries = book.remedies[rung.remedy].tries
-    first = climb.next_try if _repeats(rung, climb, alert) else 0
-    skipped: list[str] = []
-    for number, candidate in enumerate(tries[first:], start=first):
-        why_not = _cannot(candidate, facts.declared)
-        if not why_not:
-            return number, candidate, [f"{said}, skipped" for said in skipped]
-        skipped.append(f"try {number + 1} {why_not}")
-    detail = "; ".join(skipped) if skipped else f"all {len(tries)} were used"
-    return f"{_NO_TRY} {rung.remedy!r} is left: {detail}"
-
-
-def _cannot(candidate: TrySpec, declared: Declared | None) -> str:
-    if declared is None:
-        return ""
-    unknown = sorted(set(candidate.set) - set(declared.values)) if not declared.open else []
-    unknown += sorted(set(candidate.reinit) - declared.reinit)
-    if unknown:
-        return f"names {', '.join(unknown)}, which the trainer has not declared"
-    if declared.open:
-        found = resolve(candidate.set, declared.values, declared.bounds)
-        if isinstance(found, str):
-            return f"cannot be carried out: {found}"
-    changes = any(
-        name not in declared.values or _differs(declared.values[name], value)
-        for name, value in candidate.set.items()
-    )
-    return "" if changes or candidate.reinit else "would change nothing"
-
-
-def _differs(now: Setting, wanted: Setting) -> bool:
-    """Whether setting a parameter to `wanted` (perhaps relative, `x0.3`) changes it."""
-    scale = _SCALE.fullmatch(wanted) if isinstance(wanted, str) else None
-    if scale is None or isinstance(now, (str, bool)):
-        return now != wanted
-    return now * float(scale[1]) != now
-
-
-_SCALE = re.compile(r"x([0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?)")
-
-
-def _margin_steps(rung: RungSpec) -> float:
-    return rung.margin.amount if rung.margin is not None and rung.margin.unit == "steps" else 0.0
-
-
-def _skip(good: Checkpoint | None, rung: RungSpec, facts: RunFacts, before: float) -> Checkpoint | None:
-    """Go further back where the margin is counted in checkpoints."""
-    if rung.margin is None or rung.margin.unit != "checkpoints" or facts.catalogue is None:
-        return good
-    for _ in range(int(rung.margin.amount)):
-        if good is None:
-            break
-        good = newest_good(facts.catalogue(), before, facts.suspect, older_than=good.step)
-    return good
-
-
-def _no_target(checkpoints: Sequence[Checkpoint], before: float, older_than: int | None) -> str:
-    kept = [c.step for c in checkpoints if c.verified]
-    have = f"the oldest verified one is of step {min(kept)}" if kept else "no verified one is kept"
-    older = f" and older than the one used last (step {older_than})" if older_than is not None else ""
-    return (
-        f"no good checkpoint before step {before:g}{older}: {have}; what was written while a critical rule "
-        "was pending or firing does not count"
-    )

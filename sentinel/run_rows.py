@@ -15,6 +15,7 @@ from typing import Any
 from rules.alert import Alert, AlertState, Held, Transition
 from rules.series import Sample
 from rules.verdict import Mark
+from sentinel.approvals import read_asked
 from sentinel.attempts import PROBES_KEPT, Rewind
 from sentinel.journal import Cursor, Journal, to_json
 from sentinel.judge import GRAVE, Ledger, Step
@@ -215,4 +216,5 @@ def read_climb(text: str) -> Climb:
     """Read a climb back from its row."""
     body = json.loads(text)
     marks = {name: _mark(body[name]) for name in ("fired", "waiting_since")}
-    return Climb(**{**body, **marks, "uses": tuple(body["uses"]), "told": tuple(body["told"])})
+    lists = {"uses": tuple(body["uses"]), "told": tuple(body["told"]), "asked": read_asked(body.get("asked"))}
+    return Climb(**{**body, **marks, **lists})
