@@ -16,6 +16,7 @@ from typing import NoReturn
 from notifier.format import neutral
 from rules.source import Problem, RuleErrors
 from sentinel.commands import (
+    ack,
     check,
     doctor,
     explain,
@@ -27,6 +28,7 @@ from sentinel.commands import (
     rules,
     run,
     schema,
+    silence,
     status,
     systemd,
     test,
@@ -128,6 +130,8 @@ def _parser() -> argparse.ArgumentParser:
         gate,
         test,
         command_,
+        silence,
+        ack,
         status,
         notify,
         doctor,

@@ -85,6 +85,7 @@ class Judge:
         ledger: what the run has been through.
         catalogue, declared, checkpoint_bytes, unreachable: what is known of the trainer; see RunFacts.
         act: whether ladders are climbed; not while history is caught up with.
+        rests: says what a person has asked for that lets an alert's ladder rest; None for nothing.
         sends: whether what is decided is really asked of the trainer, and so under way from then on.
         remarks: looks for rules that cannot be judged; None where nobody is told of them. remarked: what it
             has found, for the caller to take.
@@ -118,6 +119,7 @@ class Judge:
         self.declared: Declared | None = None
         self.checkpoint_bytes: Callable[[], int] = int
         self.unreachable = ""
+        self.rests: Callable[[str], str | None] = lambda _key: None
         self.act = True
         self.sends = False
         self.remarks: Remarks | None = None
@@ -221,7 +223,7 @@ class Judge:
             suspect=ledger.suspicions(),
             actions=tuple(wall for wall in ledger.actions if observation.verdict.at.wall_time - wall < 3600),
             in_flight=frozenset(ledger.in_flight),
-            inhibited_by=self._inhibitor(observation.rule),
+            inhibited_by=self.rests(observation.key) or self._inhibitor(observation.rule),
             others_exhausted=any(climb.exhausted for climb in self.climbs.values()),
             checkpoint_bytes=self.checkpoint_bytes,
             unreachable=self.unreachable,

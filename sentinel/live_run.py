@@ -123,6 +123,7 @@ class LiveRun:
             attempt=len(rewinds),
             attempt_began=rewinds[-1].to_step if rewinds else 0,
         )
+        self._judge.rests = self._rests
         self._judge.remarks = self._remarks = Remarks(tools.settings.program, rows.fact("remarks"))
         self._tail = RunTail(folder, rows.cursors())
         self._attempts = Attempts(self._judge, self._tail, rewinds, rows.probes())
@@ -487,6 +488,9 @@ class LiveRun:
             )
             self._say("sight", "info", "the metrics can be read again", text, now)
         self.is_blind = blind
+
+    def _rests(self, key: str) -> str | None:
+        return self._tools.mail.silences.rests(self.name, key, self._tools.clock.wall())
 
     # ── rows ──
 

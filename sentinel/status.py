@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
 from pathlib import Path
 from typing import Any, TextIO
 
-from notifier.format import neutral
+from notifier.format import neutral, utc
 from sentinel.errors import RunGoneError
 from sentinel.journal import Journal
 from sentinel.lock import is_held
 from sentinel.replay import finite
+from sentinel.silences import GOING, Silences
 from sentinel.state import JOURNAL, state_folder
 
 
-def read_status(logdir: Path, chosen: Path | None) -> dict[str, Any]:
-    """Collect runs, alerts, commands and messages.
+def read_status(logdir: Path, chosen: Path | None, now: float = math.inf) -> dict[str, Any]:
+    """Collect runs, alerts, commands, messages, and the silences in force at a wall time.
 
     Raises:
         RunGoneError: no sentinel ever watched this folder with this state.
@@ -27,6 +30,7 @@ def read_status(logdir: Path, chosen: Path | None) -> dict[str, Any]:
             f"{logdir}: no sentinel has watched it (no {path}); start one with: sentinel run {logdir}"
         )
     journal = Journal(path, read_only=True)
+    silences = Silences(journal, logdir.resolve().name)
     try:
         return {
             "logdir": str(logdir),
@@ -34,9 +38,13 @@ def read_status(logdir: Path, chosen: Path | None) -> dict[str, Any]:
             "running": is_held(folder),
             "mode": _meta(journal, "mode"),
             "last_tick": _number(_meta(journal, "last_tick")),
-            "runs": [_run(journal, dict(row)) for row in journal.rows("SELECT * FROM runs ORDER BY run")],
+            "runs": [
+                _run(journal, dict(row), silences, now)
+                for row in journal.rows("SELECT * FROM runs ORDER BY run")
+            ],
             "channels": json.loads(_meta(journal, "channels") or "{}"),
             "messages": _messages(journal),
+            "silences": [dataclasses.asdict(silence) for silence in silences.active(now)],
         }
     finally:
         journal.close()
@@ -51,8 +59,9 @@ def _number(text: str | None) -> float | None:
     return None if text is None else float(text)
 
 
-def _run(journal: Journal, row: dict[str, Any]) -> dict[str, Any]:
+def _run(journal: Journal, row: dict[str, Any], silences: Silences, now: float) -> dict[str, Any]:
     run = row["run"]
+    acked = silences.acked()
     alerts = [
         json.loads(r["body"]) for r in journal.rows("SELECT body FROM alerts WHERE run = ? ORDER BY key", run)
     ]
@@ -69,7 +78,15 @@ def _run(journal: Journal, row: dict[str, Any]) -> dict[str, Any]:
         "step": row["last_step"],
         "last_point": row["last_wall"],
         "trainer": json.loads(row["trainer"]) if row["trainer"] else None,
-        "alerts": [_speakable(alert) for alert in alerts if alert["state"] != "inactive"],
+        "alerts": [
+            {
+                **_speakable(alert),
+                "silenced": silence.words if (silence := silences.over(run, alert["key"], now)) else None,
+                "acked": acked.get(f"{run}/{alert['key']}#{alert['number']}"),
+            }
+            for alert in alerts
+            if alert["state"] != "inactive"
+        ],
         "fired": _fired(journal, run),
         "gates": json.loads(_meta(journal, f"gates/{run}") or "{}"),
         "marks": json.loads(marks[0]["value"]) if marks else {},
@@ -142,6 +159,10 @@ def print_status(status: dict[str, Any], out: TextIO) -> None:
             limit = "" if alert["limit"] is None else f" (limit {_number_text(alert['limit'])})"
             onset = f", since step {alert['onset'][3]}" if alert["onset"] else ""
             _say(f"  {alert['state']:<10} {alert['key']}{value}{limit}{onset}", out)
+            if alert["acked"] and alert["state"] in GOING:
+                _say(f"             {alert['acked']} has it in hand", out)
+            if alert["silenced"]:
+                _say(f"             silent: {alert['silenced']}", out)
         for name, gate in run["gates"].items():
             reason = f": {gate['reason']}" if gate["reason"] else ""
             _say(f"  gate       {name} (at {gate['at']}) {gate['verdict']}{reason}", out)
@@ -162,6 +183,9 @@ def print_status(status: dict[str, Any], out: TextIO) -> None:
                 f"  blind      {run['blind']['stretches']} damaged stretches, {run['blind']['bytes']} bytes",
                 out,
             )
+    for silence in status["silences"]:
+        about = f"{silence['run']} {silence['rule']} until {utc(silence['ends'])}"
+        _say(f"\nsilence {silence['id']}: {about}, {silence['who']}: {silence['why']}", out)
     for channel, counts in status["messages"].items():
         health = status["channels"].get(channel, {"state": "ok", "reason": ""})
         trouble = "" if health["state"] == "ok" else f" ({health['state']}: {health['reason']})"

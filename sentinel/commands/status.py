@@ -8,6 +8,7 @@ import argparse
 import json
 import sys
 
+from sentinel.clock import SystemClock
 from sentinel.commands.options import Commands, settings, where_options
 
 
@@ -24,7 +25,8 @@ def status(options: argparse.Namespace) -> int:
     from sentinel.status import print_status, read_status
 
     chosen = settings(options.config)
-    found = read_status(options.logdir or chosen.logdir, options.state or chosen.state_folder)
+    logdir, state = options.logdir or chosen.logdir, options.state or chosen.state_folder
+    found = read_status(logdir, state, SystemClock().wall())
     if options.json:
         print(json.dumps(found, indent=2, allow_nan=False))
     else:
