@@ -107,12 +107,19 @@ def _details(message: Message) -> Iterator[str]:
 
 
 def unsaid(message: Message) -> list[Fact]:
-    """Return the facts that the sentences do not hold already: a bare number that stands there is left out.
+    """Return the facts that the sentences do not hold already: a number, or the same words.
 
     They stay in the message: a machine that reads it wants every one, under its name.
     """
     said = set(_NUMBER.findall(message.happened))
-    return [fact for fact in message.facts if fact.value not in said]
+    return [
+        fact
+        for fact in message.facts
+        if fact.value not in said and not (len(fact.value) > _MARKED and fact.value in message.happened)
+    ]
+
+
+_MARKED = 8  # characters from which on words that stand in a sentence stand there for the same thing
 
 
 _NUMBER = re.compile(r"(?<![\w.,\u202f-])\d[\d\u202f]*(?:\.\d+)?(?![\w\u202f-]|[.,]\d)")

@@ -8,7 +8,7 @@ entry.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from rules.compile import Alias, Compiled, CompiledRule, compile_all
 from rules.explain import Part, Scene, explain
@@ -22,6 +22,7 @@ from rules.schema import RuleSpec
 from rules.series import Sample
 from rules.source import Problem, RuleErrors
 from rules.store import Answer, emit_all
+from rules.tree import Node
 from rules.verdict import Mark
 from rules.windows import MOST_POINTS
 
@@ -294,6 +295,14 @@ class Evaluator:
         return Scene(
             self._roster.names, self._roster.builder, self.program.metrics, instance.tag, instance.captures
         )
+
+    def subject(self, key: str) -> tuple[Node, Callable[[Node], Node]] | None:
+        """A rule's condition as written, and what a name, a tag or `x` in it stands for in this run."""
+        instance = self._roster.instances.get(key)
+        if instance is None:
+            return None
+        names, tag, captures = self._roster.names, instance.tag, instance.captures
+        return instance.rule.expr, lambda name: names.settled(name, tag, captures)
 
     def driver(self, key: str) -> str:
         """The tag on whose axis a rule's steps are; `step_any` where it goes by the run as a whole."""

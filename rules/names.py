@@ -48,6 +48,12 @@ class Names:
                 return tree
         return None
 
+    def settled(self, node: Node, tag: str | None, captures: Mapping[str, str]) -> Node:
+        """As `tree`, but nothing is chosen by asking: what no tick has settled yet is Missing."""
+        if isinstance(node, Metric):
+            return self._chosen[node.name][1] if node.name in self._chosen else Missing()
+        return self.tree(node, tag, captures)
+
     def tree(self, node: Node, tag: str | None = None, captures: Mapping[str, str] | None = None) -> Node:
         """A tree with its names replaced by this run's tags; what is not there (yet) is Missing."""
         match node:

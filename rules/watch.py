@@ -8,7 +8,7 @@ alike, so that both see the same moments; never past the last sample of a replay
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
@@ -18,6 +18,7 @@ from rules.explain import Part
 from rules.schema import LadderSpec, RuleSpec, Span
 from rules.series import Sample
 from rules.template import render
+from rules.tree import Node
 from rules.verdict import Condition, Mark, Verdict
 
 BadgeText: TypeAlias = Literal["", "warming", "nodata", "error", "inapplicable"]
@@ -155,6 +156,13 @@ class RunWatch:
     def explain(self, key: str, now: float) -> Part:
         """Take a rule's condition apart as of `now` (wall time, seconds since the epoch)."""
         return self._evaluator.explain(key, now)
+
+    def subject(self, key: str) -> tuple[Node, Callable[[Node], Node]] | None:
+        """Return a rule's condition as written, and what a name, a tag or `x` in it stands for in this run.
+
+        None where there is no such instance (yet).
+        """
+        return self._evaluator.subject(key)
 
     def driver(self, key: str) -> str:
         """Name the tag on whose axis a rule's steps are; `step_any` where that is the run as a whole."""

@@ -66,7 +66,10 @@ class Attempts:
         began = self.rewinds[-1].kept_until if self.rewinds else float("-inf")
         noted = not self.rewinds
         void = self._void()
+        curves = self._judge.curves
         for source, samples in self._again():
+            if curves is not None and source != PROBES:
+                curves.take(samples)  # what was voided too: a plot shows what was gone back from
             valid = [sample for sample in samples if holds(sample[2], void)]
             kept = 0
             if not noted:

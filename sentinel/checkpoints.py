@@ -116,6 +116,20 @@ class Catalogue:
         return "" if same else f"{name} has other content than it was written with"
 
 
+def glance(folder: Path, most: int = 200) -> list[Checkpoint]:
+    """List checkpoints by their manifests alone, the newest: none is verified, and none is hashed."""
+    try:
+        places = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError:
+        return []
+    found = (_manifest(path) for path in places[-most:])
+    return [
+        Checkpoint(each.path.name, each.step, each.attempt, each.wall_time, each.path, verified=False)
+        for each in found
+        if isinstance(each, _Manifest)
+    ]
+
+
 def on_descent(checkpoints: Iterable[Checkpoint], rewinds: Sequence[tuple[int, float]]) -> list[Checkpoint]:
     """Return the checkpoints that no rewind has left behind, in their order. Pure.
 

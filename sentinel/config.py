@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
@@ -271,10 +271,13 @@ class Settings:
 
     Attributes:
         service: how the sentinel runs. rules: what it watches for.
+        source, packs: the file and the packs that were asked for, for commands that are to mean the same.
     """
 
     service: Service
     rules: RuleSet
+    source: Path | None = None
+    packs: tuple[str, ...] = ()
 
     @cached_property
     def program(self) -> Program:
@@ -388,7 +391,8 @@ def load(path: Path | None, packs: Sequence[str] = ()) -> Settings:
         if extra and isinstance(included, list):
             data = {**document.data, "include": [*included, *extra]}
             document = Document(document.file, data, document.positions)
-    return _settle(document, path.parent if path is not None else Path())
+    settings = _settle(document, path.parent if path is not None else Path())
+    return replace(settings, source=path, packs=tuple(packs))
 
 
 def _settle(document: Document, folder: Path) -> Settings:

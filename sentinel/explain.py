@@ -10,12 +10,13 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
 
 from rich.text import Text
 
+from notifier.plot import Plot
 from rules.alert import AlertState
 from rules.explain import Part
 from rules.schema import RuleSpec
@@ -24,10 +25,15 @@ from rules.tree import Compare
 from rules.verdict import Condition, Mark
 from rules.watch import Observation
 from sentinel.attempts import Attempts
+from sentinel.checkpoints import glance
 from sentinel.config import Settings
+from sentinel.curves import Curves
+from sentinel.discover import CHECKPOINTS
 from sentinel.errors import CommandError, RunGoneError
 from sentinel.judge import Judge
+from sentinel.plots import Scene, draw
 from sentinel.replay import Recording, find, finite
+from sentinel.story import in_words
 from sentinel.tail import Chunk, RunTail
 from sentinel.terminal import console_on
 
@@ -119,6 +125,46 @@ def explain_rule(name: str, path: Path, settings: Settings, at: int | None = Non
     )
 
 
+def plot_rule(told: Explanation, path: Path, settings: Settings) -> Plot | None:
+    """Compose the plot of an explained rule: of the episode that was taken apart, to its end in the record.
+
+    Returns:
+        None where nothing that the rule names was logged.
+    """
+    recording = _run(path)
+    judge = Judge(settings.program, settings.book, traced=(told.key,))
+    judge.curves = Curves(settings.program)
+    _feed(judge, recording.folder, recording.files)
+    trace = judge.trace
+    if not trace:
+        return None
+    here = next(
+        (seen for seen in reversed(trace) if seen.verdict.at.wall_time <= told.moment.wall_time), trace[0]
+    )
+    number = here.alert.number if here.alert.state is not AlertState.INACTIVE else None
+    episode = [seen for seen in trace if seen.alert.number == number] or trace
+    last = next((seen for seen in episode if _closes(seen)), episode[-1])
+    fired = next((seen.alert.fired for seen in episode if seen.alert.fired is not None), None)
+    onset = next((seen.alert.onset for seen in episode if seen.alert.onset is not None), None)
+    moved = last.transition
+    folder = recording.folder
+    scene = Scene(
+        told.run,
+        tuple(judge.ledger.rewinds),
+        glance(folder / CHECKPOINTS),
+        judge.ledger.suspicions(),
+    )
+    alert = replace(last.alert, fired=fired, onset=onset, limit=here.verdict.limit)
+    ending = moved.reason if moved is not None and _closes(last) else ""
+    return draw(
+        judge.watch, judge.curves, alert, in_words(told.key), scene, now=last.verdict.at, ending=ending[:20]
+    )
+
+
+def _closes(seen: Observation) -> bool:
+    return seen.transition is not None and seen.transition.after is AlertState.RESOLVED
+
+
 def _find(name: str, settings: Settings) -> tuple[RuleSpec, str]:
     """Return the rule that is meant, and the whole key."""
     bare, bracket, rest = name.partition("[")
@@ -163,6 +209,11 @@ def _judged(
 ) -> Judge:
     """Judge a run's points up to a wall time."""
     judge = Judge(settings.program, settings.book, traced=traced)
+    _feed(judge, folder, files, until)
+    return judge
+
+
+def _feed(judge: Judge, folder: Path, files: Sequence[Path], until: float = math.inf) -> None:
     attempts = Attempts(judge, (tail := RunTail(folder)))
     for chunk in _chunks(tail, files):
         if chunk.start is not None and chunk.start.wall_time > until:
@@ -172,7 +223,6 @@ def _judged(
         if len(kept) < len(chunk.samples):
             break
     judge.flush()
-    return judge
 
 
 def _chunks(tail: RunTail, files: Sequence[Path]) -> Iterator[Chunk]:

@@ -19,6 +19,7 @@ from rules.series import Sample
 from rules.verdict import Mark
 from rules.watch import Observation, RunWatch
 from sentinel.checkpoints import Checkpoint, newest_good, on_descent
+from sentinel.curves import Curves
 from sentinel.policy import Action, Book, Climb, Declared, RunFacts, decide, refused
 from sentinel.remarks import Remark, Remarks
 
@@ -87,6 +88,7 @@ class Judge:
         act: whether ladders are climbed; not while history is caught up with.
         rests: says what a person has asked for that lets an alert's ladder rest; None for nothing.
         sends: whether what is decided is really asked of the trainer, and so under way from then on.
+        curves: keeps what was logged, for plots; None where nobody draws. It may be fed by others too.
         remarks: looks for rules that cannot be judged; None where nobody is told of them. remarked: what it
             has found, for the caller to take.
         trace: every observation of the traced keys, for whoever wants to look at them afterwards.
@@ -122,12 +124,15 @@ class Judge:
         self.rests: Callable[[str], str | None] = lambda _key: None
         self.act = True
         self.sends = False
+        self.curves: Curves | None = None
         self.remarks: Remarks | None = None
         self.remarked: list[Remark] = []
 
     def samples(self, samples: Sequence[Sample], source: int) -> list[Step]:
         """Judge new samples of one event file, in file order."""
         steps: list[Step] = []
+        if self.curves is not None:
+            self.curves.take(samples)
         remarks, begin = self.remarks, 0
         if remarks is not None:
             if samples and samples[-1][2] >= remarks.due:

@@ -43,6 +43,7 @@ from sentinel.remarks import Remarks
 from sentinel.run_rows import RunRows
 from sentinel.story import ADVICE, notice, outcome, tell
 from sentinel.tail import Chunk, Hurt, RunTail
+from sentinel.telling import Telling
 from sentinel.trainer_link import TrainerLink
 from sentinel.watchdog_alert import Phase, RunStanding
 
@@ -136,6 +137,8 @@ class LiveRun:
         self.trainer = TrainerLink(
             name, folder, self._judge, dispatch, tools.job, terms, requeue, act=tools.act
         )
+        state = journal.path.parent
+        self._telling = Telling(name, folder, self._judge, self.trainer.registration, settings, state)
         self.trainer.registration.pin(Workload.from_record(rows.fact("workload")))
         self._out_of_sight = ""
         self._attached = Attached.from_record(rows.fact("attached"))
@@ -391,7 +394,10 @@ class LiveRun:
             self._say(f"command-{row['id']}", severity, title, settled.sentence, now, ADVICE.get(state, ""))
             return
         severity = self._judge.watch.rule(row["key"]).severity
-        self._post(outcome(self.name, row["thread"], row["key"], severity, row, now), now)
+        kept = self._telling.last_checkpoint() if row["verb"] == "terminate" else None
+        cost = self._telling.cost(row)
+        told = outcome(self.name, row["thread"], row["key"], severity, row, now, cost, kept)
+        self._post(self._telling.of_ending(told, row["key"], row), now)
 
     def _by_age(self, samples: Sequence[Sample]) -> list[tuple[Sequence[Sample], bool]]:
         """Part history, while it is caught up with, from what is fresh enough to act upon."""
@@ -512,7 +518,7 @@ class LiveRun:
             )
             if message is not None:
                 self._threads.add(thread)
-                self._post(message, now)
+                self._post(self._telling.of_step(message, step), now)
 
     def _save(self) -> None:
         """Write what has changed since the last commit."""

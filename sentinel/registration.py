@@ -162,6 +162,11 @@ class Registration:
         return True
 
     @property
+    def checkpoints(self) -> Path:
+        """Where its checkpoints are, or would be."""
+        return self._folder or self._run / "checkpoints"
+
+    @property
     def known(self) -> bool:
         """Whether a guard has registered."""
         return self.record is not None

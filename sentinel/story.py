@@ -6,10 +6,14 @@ what was done; each later one says what changed; the last one closes the story.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from notifier.message import Message, facts
-from rules.alert import AlertState
+from notifier.numbers import duration, number
+from rules.alert import AlertState, Transition
+from rules.verdict import Mark
 from sentinel.judge import Step
 from sentinel.policy import Action
 
@@ -40,6 +44,7 @@ def tell(run: str, step: Step, summary: str, *, mode: str, known: bool) -> Messa
     if known and moved is not None and moved.after is AlertState.RECOVERING and not done:
         return None
     kind = "closed" if closing else ("update" if known else "opened")
+    said = "\n".join(filter(None, (summary, rule.why))) if kind == "opened" else _change(step, summary)
     return Message(
         key=f"{run}/{step.thread}/{at.wall_time:.3f}/{alert.state}/{len(actions)}",
         thread=f"{run}/{step.thread}",
@@ -47,36 +52,70 @@ def tell(run: str, step: Step, summary: str, *, mode: str, known: bool) -> Messa
         severity=rule.severity,
         run=run,
         rule=step.observation.key,
-        title=step.observation.key,
+        title=in_words(step.observation.key),
         state=_word(alert.state),
-        happened="\n".join(filter(None, (summary, rule.why))) if kind == "opened" else _change(step, summary),
-        facts=facts((*_facts(step), *done)),
+        happened=said,
+        facts=facts((*_facts(step, said), *done)),
         advice=rule.try_ if kind == "opened" else "",
         wall_time=at.wall_time,
     )
 
 
+def in_words(key: str) -> str:
+    """Name a rule in words: `actor exploits critic`, `nonfinite: train/loss`."""
+    name, bracket, rest = key.partition("[")
+    words = name.rpartition("/")[2].replace("_", " ")
+    return f"{words}: {rest.removesuffix(']')}" if bracket else words
+
+
 def _change(step: Step, summary: str) -> str:
     """Say what is new in a story that has begun."""
-    moved = step.observation.transition
-    return f"still firing: {summary}" if moved is None else moved.reason
+    moved, at = step.observation.transition, step.observation.verdict.at
+    if moved is None:
+        return f"still firing: {summary}"
+    reason = f"{moved.reason[:1].upper()}{moved.reason[1:]}"
+    if moved.after is AlertState.RESOLVED:
+        return f"{reason} at step {number(at.run_step)}{_lasted(moved, at)}."
+    if moved.after is AlertState.PROBATION:
+        return (
+            f"{reason} at step {number(at.run_step)}. The alert is on probation: "
+            "this attempt must show that it has recovered."
+        )
+    if moved.after is AlertState.FIRING:
+        return f"{reason}: {summary}"
+    return reason
+
+
+def _lasted(moved: Transition, at: Mark) -> str:
+    if moved.onset is None or at.wall_time < moved.onset.wall_time:
+        return ""
+    return f", {duration(at.wall_time - moved.onset.wall_time)} after it began"
 
 
 def _word(state: AlertState) -> str:
     return "on probation" if state is AlertState.PROBATION else state.value
 
 
-def _facts(step: Step) -> list[tuple[str, str]]:
+def _facts(step: Step, said: str) -> list[tuple[str, str]]:
     alert, at = step.observation.alert, step.observation.verdict.at
-    known = [("step", str(at.run_step))]
+    known = [("step", number(at.run_step))]
     if alert.onset is not None:
-        known.append(("since step", str(alert.onset.run_step)))
-    if alert.value is not None:
-        limit = f" (limit {alert.limit:.6g})" if alert.limit is not None else ""
-        known.append(("value", f"{alert.value:.6g}{limit}"))
+        known.append(("since step", number(alert.onset.run_step)))
+    if alert.value is not None and not _shows(said, alert.value):
+        limit = f" (limit {number(alert.limit)})" if alert.limit is not None else ""
+        known.append(("value", f"{number(alert.value)}{limit}"))
     if step.attempt:
         known.append(("attempt", str(step.attempt)))
     return known
+
+
+def _shows(text: str, value: float) -> bool:
+    """Whether a sentence holds a number already, in whatever digits its author chose."""
+    words = set(re.findall(r"-?\d[\d\u202f.]*(?:e[+-]?\d+)?", text))
+    cut = {word.rstrip(".") for word in words}
+    return any(
+        f"{value:{digits}}" in cut for digits in ("g", ".0f", ".1f", ".2f", ".3f", ".3g", ".4g", ".6g")
+    )
 
 
 def deeds(actions: Sequence[Action], mode: str) -> list[tuple[str, str]]:
@@ -109,8 +148,27 @@ def describe(action: Action) -> str:
     return " ".join(words)
 
 
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What of the training a command gave up: steps, and the seconds that they took (None: not known)."""
+
+    steps: int
+    seconds: float | None = None
+
+    def __str__(self) -> str:
+        steps = f"{number(self.steps)} step{'s' if self.steps != 1 else ''}"
+        return steps if self.seconds is None else f"{steps} = {duration(self.seconds)} of training"
+
+
 def outcome(
-    run: str, thread: str, key: str, severity: str, command: Mapping[str, object], wall: float
+    run: str,
+    thread: str,
+    key: str,
+    severity: str,
+    command: Mapping[str, object],
+    wall: float,
+    cost: Cost | None = None,
+    kept: int | None = None,
 ) -> Message:
     """Compose what became of a command, for the thread of the alert that asked for it.
 
@@ -118,14 +176,17 @@ def outcome(
         run, thread, key, severity: the story it belongs to.
         command: the journal's row: id, verb, state, reason, step, checkpoint, checkpoint_step.
         wall: when it became known, in seconds since the epoch.
+        cost: what of the training it gave up.
+        kept: of a run that was ended, the step of the checkpoint that can be gone on from.
     """
     verb, state = str(command["verb"]), str(command["state"])
     known = []
     if command.get("checkpoint"):
         known.append(("checkpoint", f"{command['checkpoint']} (step {command['checkpoint_step']})"))
-    if command.get("step") is not None:
-        known.append(("at step", str(command["step"])))
+    if cost is not None:
+        known.append(("cost", str(cost)))
     reason = str(command.get("reason") or "")
+    told = f"{verb} (command {command['id']}) {state}" + (f": {reason}" if reason and state != "done" else "")
     return Message(
         key=f"{run}/{key}/command-{command['id']}/{state}",
         thread=thread,
@@ -133,14 +194,42 @@ def outcome(
         severity=severity,
         run=run,
         rule=key,
-        title=key,
-        state=f"{verb} {state}",
-        happened=f"{verb} (command {command['id']}) {state}"
-        + (f": {reason}" if reason and state != "done" else ""),
+        title=in_words(key),
+        state=_came_to(verb, command) if state == "done" else f"{verb} {state}",
+        happened=_done(verb, command, cost, kept) if state == "done" else told,
         facts=facts(known),
         advice=ADVICE.get(state, ""),
         wall_time=wall,
     )
+
+
+def _came_to(verb: str, command: Mapping[str, object]) -> str:
+    if verb == "rollback" and command.get("checkpoint_step") is not None:
+        return f"rolled back to step {_step(command, 'checkpoint_step')}"
+    return {"rollback": "rolled back", "checkpoint": "checkpoint written"}.get(verb, "ended")
+
+
+def _done(verb: str, command: Mapping[str, object], cost: Cost | None, kept: int | None) -> str:
+    at = f" at step {_step(command, 'step')}" if command.get("step") is not None else ""
+    if verb == "checkpoint":
+        return f"A checkpoint was written{at}."
+    if verb == "rollback":
+        to = (
+            f" to step {_step(command, 'checkpoint_step')}"
+            if command.get("checkpoint_step") is not None
+            else ""
+        )
+        return f"Rolled back{to}." + (f" Given up: {cost}." if cost is not None else "")
+    if cost is None:
+        return f"The run was ended{at}."
+    if kept is None:
+        return f"The run was ended{at}. No checkpoint of it is known; lost: {cost}."
+    return f"The run was ended{at}. Its last checkpoint is of step {number(kept)}; lost since: {cost}."
+
+
+def _step(command: Mapping[str, object], name: str) -> str:
+    value = command[name]
+    return number(value) if isinstance(value, int) else str(value)
 
 
 ADVICE = {

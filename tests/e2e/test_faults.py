@@ -99,7 +99,7 @@ def test_a_slack_in_trouble_delays_no_decision_and_is_told_later(scene: Scene, e
 
     scene.slack.release()
     until(lambda: not scene.rows("SELECT 1 FROM messages WHERE state != 'sent'"), "everything is told")
-    for expected in ("loss_high", "checkpoint done", "rollback done", "resolved"):
+    for expected in ("loss_high", "checkpoint written", "rolled back to step", "resolved"):
         assert expected in told(scene)
     assert stop(sentinel) == 0
 

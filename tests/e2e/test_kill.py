@@ -113,7 +113,8 @@ def kill_and_start(scene: Scene, chance: random.Random, kills: int) -> None:
     assert scene.transitions() == scene.replayed()
     assert [t[2] for t in scene.transitions()] == ["pending", "firing", "probation", "resolved"]
     arrived = json.dumps([call.body for call in scene.slack.sent()], ensure_ascii=False)
-    for expected in ("loss_high", "checkpoint done", "rollback done", "probation", "resolved", "finished"):
+    expected_words = ("loss_high", "checkpoint written", "rolled back to step", "probation", "resolved")
+    for expected in (*expected_words, "finished"):
         assert expected in arrived, expected
 
 

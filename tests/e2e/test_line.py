@@ -46,7 +46,7 @@ def _story_in_slack(scene: Scene) -> None:
     first = json.dumps(top[0], ensure_ascii=False)
     assert "resolved" in first, "the first message was edited when the story closed"
     replies = [json.dumps(reply, ensure_ascii=False) for reply in scene.slack.thread(top[0]["ts"])]
-    for expected in ("checkpoint done", "00-00000040", "rollback done", "resolved"):
+    for expected in ("checkpoint written", "00-00000040", "rolled back to step", "resolved"):
         assert any(expected in reply for reply in replies), (expected, replies)
     posted = json.dumps(scene.slack.sent()[0].body, ensure_ascii=False)
     assert "since step" in posted

@@ -34,11 +34,11 @@ def test_a_fault_that_no_remedy_cures_ends_in_terminate_with_a_report(scene: Sce
     assert targets == sorted(targets, key=lambda name: int(name[3:]), reverse=True), "never a newer one"
     record = json.loads((scene.logdir / "a" / "control" / "trainer.json").read_bytes())
     assert record["outcome"] == "terminated"
-    until(lambda: "terminate done" in told(scene), "the end is told")
+    until(lambda: "The run was ended" in told(scene), "the end is told")
     until(lambda: "run terminated" in told(scene), "by the trainer too")
     status = json.loads(scene.ask("status", "--json", *scene.where()).stdout)
     commands = [(c["verb"], c["state"]) for c in status["runs"][0]["commands"] if c["verb"] != "checkpoint"]
     assert commands == [("rollback", "done"), ("rollback", "done"), ("terminate", "done")]
-    for expected in (*targets, "rollback done", "terminate done"):
+    for expected in (*targets, "Rolled back to step", "The run was ended"):
         assert expected in told(scene), "what was tried is told, and the end"
     assert stop(sentinel) == 0
