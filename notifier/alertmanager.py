@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
@@ -119,7 +120,14 @@ class AlertmanagerNotifier:
             "severity": message.severity,
         }
         own = {name: clip(neutral(value), _MAX_LABEL) for name, value in known.items() if value.strip()}
-        return {**self._labels, **own}
+        given = {
+            re.sub(r"[^a-zA-Z0-9_]", "_", f"_{name}" if name[:1].isdigit() else name): clip(
+                neutral(value), _MAX_LABEL
+            )
+            for name, value in message.labels.items()
+            if name and value.strip()
+        }
+        return {**self._labels, **given, **own}
 
     def _post(self, alerts: list[dict[str, object]]) -> None:
         answer = self._endpoint.post(json.dumps(alerts, ensure_ascii=False).encode(), self._headers())

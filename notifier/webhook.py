@@ -36,6 +36,7 @@ _MAX_STORY = 1000
 _MAX_TEXT = 10_000
 _MAX_FACTS = 50
 _MAX_LABEL = 200
+_MAX_LABELS = 20
 _MAX_VALUE = 1000
 
 
@@ -139,6 +140,10 @@ def body_of(message: Message) -> dict[str, Any]:
             {"label": clip(neutral(label), _MAX_LABEL), "value": clip(neutral(value), _MAX_VALUE)}
             for label, value in facts
         ],
+        "labels": {
+            clip(neutral(name), _MAX_LABEL): clip(neutral(value), _MAX_LABEL)
+            for name, value in list(message.labels.items())[:_MAX_LABELS]
+        },
         "time": rfc3339(message.wall_time),
         "text": clip(tame(plain(short)[:_MAX_TEXT]), _MAX_TEXT),
     }
@@ -186,6 +191,11 @@ def schema() -> dict[str, Any]:
                 },
                 "required": ["label", "value"],
             },
+        },
+        "labels": {
+            "type": "object",
+            "additionalProperties": _text(_MAX_LABEL, "of the rule and of the run, from sentinel.toml"),
+            "description": "by name",
         },
         "time": {
             "type": ["string", "null"],

@@ -99,6 +99,7 @@ class ChannelTable(BaseModel):
     at_least: Severity = "warning"
     rules: tuple[str, ...] = ("*",)
     runs: tuple[str, ...] = ("*",)
+    match: dict[str, str] = Field(default_factory=dict)
     group_by: tuple[str, ...] = Policy().by
     group_wait: Seconds = 0.0
     group_interval: Seconds = Policy().interval

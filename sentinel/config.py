@@ -11,6 +11,7 @@ import os
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
@@ -263,6 +264,9 @@ class Service(_Table):
     state: StateTable = StateTable()
     sentinel: SentinelTable = SentinelTable()
     notify: NotifyTable = NotifyTable()
+    labels: Annotated[
+        dict[str, dict[str, str]], Field(description="labels of runs, by globs over their names")
+    ] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -359,7 +363,23 @@ class Settings:
     def routes(self) -> tuple[Route, ...]:
         """Who is told what."""
         tables = self.service.notify.channels
-        return tuple(Route(name, t.at_least, t.rules, t.runs) for name, t in tables.items())
+        return tuple(Route(name, t.at_least, t.rules, t.runs, t.match) for name, t in tables.items())
+
+    def labels(self, run: str, rule: str) -> dict[str, str]:
+        """Return the labels of what is told of a rule in a run; a rule's own go before the run's.
+
+        Args:
+            run: name of the run. rule: full name, with its capture if it has one; "" for none.
+        """
+        found: dict[str, str] = {}
+        for glob, labels in self.service.labels.items():
+            if run and fnmatchcase(run, glob):
+                found = {**labels, **found}  # the first that fits goes before those below it
+        return {**found, **self._rule_labels.get(rule.partition("[")[0], {})}
+
+    @cached_property
+    def _rule_labels(self) -> dict[str, dict[str, str]]:
+        return {rule.name: rule.labels for rule in self.rules.rules if rule.labels}
 
     @property
     def policies(self) -> dict[str, Policy]:

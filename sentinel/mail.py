@@ -28,6 +28,7 @@ class Mail:
         route: Callable[[Message], Sequence[str]],
         root: str = ".",
         policies: Mapping[str, Policy] | None = None,
+        labels: Callable[[str, str], Mapping[str, str]] = lambda _run, _rule: {},
     ) -> None:
         """Take up every message that has not arrived yet, those of a channel that was dead included.
 
@@ -37,7 +38,9 @@ class Mail:
             route: names the channels for a message.
             root: what people call the run that is the log directory itself.
             policies: how each channel is told; one without a policy is told everything at once.
+            labels: of a run and a rule.
         """
+        self._labels = labels
         self.groups = Groups(journal, policies or {}, self._send, root)
         self._journal = journal
         self._outbox = outbox
@@ -61,6 +64,9 @@ class Mail:
         """
         if message.run == ".":
             message = replace(message, run=self._root)
+        labels = self._labels(message.run, message.rule)
+        if labels:
+            message = replace(message, labels={**labels, **message.labels})
         for channel in self._route(replace(message, severity="fatal") if everywhere else message):
             if everywhere:
                 number = self._journal.add(

@@ -234,8 +234,8 @@ class Watcher:
         self._drop()
         self._journal = journal = Journal(self._folder / JOURNAL)
         route = partial(channels_for, routes=self._routes)
-        policies = self.plan.settings.policies
-        self._mail = Mail(journal, self._outbox, route, self._logdir.resolve().name, policies)
+        settings, root = self.plan.settings, self._logdir.resolve().name
+        self._mail = Mail(journal, self._outbox, route, root, settings.policies, settings.labels)
         with journal.transaction():
             journal.put("meta", name="mode", value="act" if self.plan.act else "observe")
             journal.put("meta", name="logdir", value=str(self._logdir.absolute()))

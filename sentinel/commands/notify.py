@@ -16,6 +16,7 @@ from sentinel.errors import ConfigError
 
 if TYPE_CHECKING:
     from sentinel.channel_tables import Channel
+    from sentinel.config import Settings
     from sentinel.rehearsal import Attempt
 
 _ALL = ""
@@ -32,6 +33,12 @@ def add(commands: Commands) -> None:
         "--test", nargs="?", const=_ALL, metavar="CHANNEL", help="send the samples; default: on every channel"
     )
     parser.add_argument("--dry-run", action="store_true", help="print what would be sent, and send nothing")
+    parser.add_argument(
+        "--route",
+        nargs=3,
+        metavar=("RUN", "RULE", "SEVERITY"),
+        help="print which channels would be told, and why not the others",
+    )
     parser.add_argument("--json", action="store_true", help="one object a line on standard output")
     config_option(parser)
     parser.set_defaults(function=notify)
@@ -43,9 +50,12 @@ def notify(options: argparse.Namespace) -> int:
     Raises:
         ConfigError: nothing was asked for, or of a channel that is not configured.
     """
+    if options.route is not None:
+        return _route(settings(options.config), *options.route, as_json=options.json)
     if options.test is None and not options.dry_run:
         raise ConfigError(
-            "notify: say --test [CHANNEL] to send samples, or --dry-run to see them; nothing was sent"
+            "notify: say --test [CHANNEL] to send samples, --dry-run to see them, or --route RUN RULE "
+            "SEVERITY; nothing was sent"
         )
     known = settings(options.config).service.notify.channels
     asked = options.test or _ALL
@@ -56,6 +66,28 @@ def notify(options: argparse.Namespace) -> int:
         raise ConfigError("no channel is configured; nothing was sent")
     chosen = {asked: known[asked]} if asked else known
     return _show(chosen, as_json=options.json) if options.dry_run else _send(chosen, as_json=options.json)
+
+
+def _route(chosen: Settings, run: str, rule: str, severity: str, *, as_json: bool) -> int:
+    from notifier.message import SEVERITIES, Message
+    from notifier.route import why_not
+
+    if severity not in SEVERITIES:
+        raise ConfigError(f"notify: {severity!r} is none of {', '.join(SEVERITIES)}; nothing was looked up")
+    labels = chosen.labels(run, rule)
+    message = Message("route", "route", "opened", severity, run, rule, rule, "", 0.0, labels=labels)
+    if not as_json:
+        named = ", ".join(f"{name}={value}" for name, value in sorted(labels.items())) or "none"
+        print(neutral(f"{severity} {run} {rule}; labels: {named}"))
+    for route in chosen.routes:
+        reason = why_not(route, message)
+        if as_json:
+            print(
+                json.dumps({"channel": route.channel, "told": not reason, "reason": reason, "labels": labels})
+            )
+        else:
+            print(neutral(f"{route.channel}: {f'not told: {reason}' if reason else 'told'}"))
+    return 0
 
 
 def _show(channels: dict[str, Channel], *, as_json: bool) -> int:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from notifier.contract import sample
-from notifier.route import Route, channels_for
+from notifier.route import Route, channels_for, why_not
 
 MESSAGE = replace(sample(), severity="warning", rule="generic/nonfinite[train/loss]", run="team/a/seed1")
 
@@ -48,3 +48,21 @@ def test_a_misspelt_severity_is_refused() -> None:
     """A route that matches nothing would be found out in the night."""
     with pytest.raises(ValueError, match="at_least is 'crit', not one of info"):
         Route("c", at_least="crit")
+
+
+@pytest.mark.parametrize(
+    ("match", "reason"),
+    [
+        ({}, ""),
+        ({"team": "a"}, ""),
+        ({"team": "[ab]", "tier": "*"}, ""),
+        ({"team": "b"}, "its label team is a, not b"),
+        ({"team": "a", "cluster": "*"}, "it has no label cluster"),
+    ],
+)
+def test_a_route_may_ask_for_labels(match: dict[str, str], reason: str) -> None:
+    """All of them have to fit, and who is not told learns why."""
+    message = replace(MESSAGE, labels={"team": "a", "tier": "1"})
+    assert why_not(Route("c", match=match), message) == reason
+    own = replace(message, rule="", run="", labels={})
+    assert why_not(Route("c", match=match), own) == "", "about the sentinel itself"
