@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import NamedTuple
 
+from notifier.ask import Ask
+from notifier.ask import from_json as asked
 from notifier.plot import Plot, from_json
 
 SEVERITIES = ("info", "warning", "critical", "fatal")
@@ -48,6 +50,7 @@ class Message:
         plot: what is to be drawn of it, for channels that show pictures; None for nothing.
         labels: words of the user's own for the rule and the run, by name; routes and groups go by them.
         again: nothing is new, but it goes on: a reply that is to be seen outside of its thread too.
+        ask: a question that people can answer, while it is open; for channels that have buttons.
     """
 
     key: str
@@ -66,6 +69,7 @@ class Message:
     plot: Plot | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     again: bool = False
+    ask: Ask | None = None
 
     def __post_init__(self) -> None:
         for name, value, known in (("kind", self.kind, KINDS), ("severity", self.severity, SEVERITIES)):
@@ -94,6 +98,7 @@ class Message:
                 "facts": facts(body.get("facts", ())),
                 "commands": tuple(str(command) for command in body.get("commands", ())),
                 "plot": None if plot is None else from_json(plot),
+                "ask": asked(body.get("ask")),
             }
             return cls(**{**body, **later})
         except (TypeError, AttributeError, KeyError) as error:
@@ -123,4 +128,5 @@ def as_story(first: Message, latest: Message) -> Message:
         advice=latest.advice or first.advice,
         plot=None,
         again=False,
+        ask=None if latest.ask is None else replace(latest.ask, first=True),
     )

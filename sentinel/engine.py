@@ -25,6 +25,7 @@ from sentinel.journal import Journal, to_json
 from sentinel.live_run import LiveRun, Tools
 from sentinel.mail import Mail
 from sentinel.process import Process, myself
+from sentinel.questions import find, open_questions, settled
 from sentinel.round import ROUND_SECONDS
 from sentinel.silences import Outcome
 from sentinel.story import notice
@@ -35,6 +36,9 @@ SCAN_EVERY = 1.0
 """Seconds between two walks through the log directory at the least; where changes are announced and none was,
 ROUND_SECONDS.
 """
+
+SILENCE_FOR = 7200.0
+"""Seconds for which an alert is silent whose question was answered by that."""
 
 BEAT_EVERY = 5.0
 """Seconds between two heartbeats of the sentinel."""
@@ -141,6 +145,7 @@ class Engine:
             for name in self.job.runs:
                 self._attention.wake(name)
             self.is_behind = False
+            self._note_answers()
             for name in self._fleet.in_turn(self._attention.due(monotonic, self._files)):
                 if self._fleet.is_new(name) and self._clock.monotonic() - monotonic > TAKE_UP_FOR:
                     self.is_behind = True
@@ -329,9 +334,56 @@ class Engine:
             case Ack():
                 return self._mail.ack(request, self._fleet, now)
             case Answer():
-                return Outcome("refused", f"no question {request.question} is open; nothing was done")
+                return self._decide(request, now)
             case str():
                 return Outcome("refused", request)
+
+    def _note_answers(self) -> None:
+        """Know which questions are answered in this tick, so that no deadline comes between."""
+        asked = (request for _, request in pending(self._state))
+        answers = {request.question for request in asked if isinstance(request, Answer)}
+        self._tools.answering.clear()
+        self._tools.answering.update(answers)
+
+    def _decide(self, asked: Answer, now: float) -> Outcome:
+        """Carry out an answer to a question, or say why not; each one is a row, the refused ones too."""
+        outcome = self._weigh(asked, now)
+        self._journal.add(
+            "answers",
+            question=asked.question,
+            wall_time=now,
+            choice=asked.choice,
+            who=asked.by,
+            why=asked.why,
+            outcome=outcome.text,
+        )
+        return outcome
+
+    def _weigh(self, asked: Answer, now: float) -> Outcome:
+        if asked.refused:
+            return Outcome("refused", asked.refused)
+        row = find(self._journal, asked.question)
+        if row is None:
+            known = ", ".join(str(each["id"]) for each in open_questions(self._journal)) or "none"
+            return Outcome(
+                "refused", f"there is no question {asked.question} (open: {known}); nothing was done"
+            )
+        if row["state"] != "open":
+            return Outcome("refused", f"question {row['id']} is settled: {settled(row)}; nothing was done")
+        found = self._found.get(row["run"])
+        if found is None or row["run"] not in self._fleet:
+            return Outcome("refused", f"run {row['run']} is not there; nothing was done")
+        self._attention.wake(row["run"])
+        run = self._fleet.take_up(row["run"], found, now)
+        self._to_deliver.append(run)
+        outcome = run.answer(row, asked, now)
+        if asked.choice != "silence" or outcome.state != "done":
+            return outcome
+        silence = Silence(
+            row["run"], now + SILENCE_FOR, asked.by, asked.why or "asked first", rule=row["key"]
+        )
+        begun = self._mail.silences.begin(silence, self._fleet, now)
+        return Outcome("done", f"{outcome.text}; {begun.text}")
 
     def _command(self, name: str, request: Command, now: float) -> str:
         """Turn a command into its row; returns the reason where it cannot be."""

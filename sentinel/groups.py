@@ -148,7 +148,8 @@ class Groups:
         if silence is not None:
             self._rows.add(channel, message, "silenced", Reason.NOTHING, now, reason=silence.words)
             return
-        if not closing and not self._within(channel, policy, message.severity, now):
+        asks = message.ask is not None and message.ask.first
+        if not closing and not asks and not self._within(channel, policy, message.severity, now):
             self._rows.add(
                 channel, message, "held", Reason.NOTHING, now, reason="its channel's budget is used up"
             )

@@ -103,6 +103,19 @@ _MIGRATIONS = (
     ALTER TABLE messages ADD COLUMN counted REAL;
     CREATE INDEX messages_counted ON messages (channel, counted);
     """,
+    """
+    CREATE TABLE questions (
+        id INTEGER PRIMARY KEY, run TEXT NOT NULL, key TEXT NOT NULL, number INTEGER NOT NULL, rung INTEGER
+        NOT NULL, thread TEXT NOT NULL, verb TEXT NOT NULL, what TEXT NOT NULL, asked REAL NOT NULL, deadline
+        REAL NOT NULL, unanswered TEXT NOT NULL, token TEXT NOT NULL, state TEXT NOT NULL DEFAULT 'open', told
+        TEXT, answered_by TEXT, answered_at REAL, why TEXT
+    ) STRICT;
+    CREATE INDEX questions_by_state ON questions (state, run);
+    CREATE TABLE answers (
+        id INTEGER PRIMARY KEY, question INTEGER NOT NULL, wall_time REAL NOT NULL, choice TEXT NOT NULL, who
+        TEXT NOT NULL, why TEXT NOT NULL, outcome TEXT NOT NULL
+    ) STRICT;
+    """,
 )
 
 

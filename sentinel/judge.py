@@ -10,17 +10,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import get_args
+from typing import Literal, get_args
 
 from rules.alert import Alert, AlertState, Transition
 from rules.evaluate import Program
 from rules.schema import LadderSpec, RuleSpec, Severity
 from rules.series import Sample
-from rules.verdict import Mark
+from rules.verdict import Condition, Mark, Verdict
 from rules.watch import Observation, RunWatch
+from sentinel.approvals import withdraw
 from sentinel.checkpoints import Checkpoint, newest_good, on_descent
+from sentinel.climb import Asked
 from sentinel.curves import Curves
-from sentinel.policy import Action, Book, Climb, Declared, RunFacts, decide, refused
+from sentinel.policy import Action, Book, Climb, Declared, RunFacts, answer, decide, refused
 from sentinel.remarks import Remark, Remarks
 
 GRAVE = ("critical", "fatal")
@@ -86,6 +88,9 @@ class Judge:
         ledger: what the run has been through.
         catalogue, declared, checkpoint_bytes, unreachable: what is known of the trainer; see RunFacts.
         act: whether ladders are climbed; not while history is caught up with.
+        present: the time by which people's time to answer runs out, seconds since the epoch; see RunFacts.
+        spared: alerts whose question is being answered, so that no deadline comes between.
+        approval: how every question is answered at once, in a replay; None for as the ladder says.
         rests: says what a person has asked for that lets an alert's ladder rest; None for nothing.
         sends: whether what is decided is really asked of the trainer, and so under way from then on.
         curves: keeps what was logged, for plots; None where nobody draws. It may be fed by others too.
@@ -121,6 +126,9 @@ class Judge:
         self.declared: Declared | None = None
         self.checkpoint_bytes: Callable[[], int] = int
         self.unreachable = ""
+        self.present = -math.inf
+        self.spared: frozenset[str] = frozenset()
+        self.approval: Literal["all", "none"] | None = None
         self.rests: Callable[[str], str | None] = lambda _key: None
         self.act = True
         self.sends = False
@@ -145,8 +153,8 @@ class Judge:
         return steps + self._decide(self.watch.observe(samples[begin:] if begin else samples, source))
 
     def silence(self, now: float) -> list[Step]:
-        """Judge the passing of time up to `now` (wall time, seconds): staleness, ages."""
-        return self._decide(self.watch.advance_to(now))
+        """Judge the passing of time up to `now` (wall time, seconds): staleness, ages, deadlines."""
+        return self._decide(self.watch.advance_to(now)) + self._lapse(now)
 
     def flush(self) -> list[Step]:
         """Close open ticks: no further point belongs to them."""
@@ -177,6 +185,75 @@ class Judge:
         if climb is not None:
             self.climbs[key] = refused(climb, self.ladder(self.watch.rule(key)), rung, at)
 
+    @property
+    def deadline(self) -> float:
+        """When the next question lapses, in seconds since the epoch; infinite where none is open."""
+        return min((asked.deadline for asked in self._open().values()), default=math.inf)
+
+    def answer(
+        self, key: str, number: int, choice: Literal["act", "hold", "terminate"], who: str, now: float
+    ) -> Step | str:
+        """Take people's answer to an alert's open question.
+
+        Args:
+            key, number: the alert and its episode. choice: see sentinel.policy.answer.
+            who: answers, in words. now: wall time by the clock that dates the run's points.
+
+        Returns:
+            What follows from it; or why nothing does.
+        """
+        climb, alert = self.climbs.get(key), self.watch.alerts.get(key)
+        if climb is None or alert is None or not self.watch.knows(key) or alert.number != number:
+            return "nothing is asked there any more"
+        observation = self._standing(key, now)
+        ladder, facts = self.ladder(observation.rule), self._facts(observation)
+        found = answer(observation, ladder, climb, self.book, facts, choice, who)
+        if isinstance(found, str):
+            return found
+        self.climbs[key], actions = found
+        self._count(actions, observation)
+        return Step(observation, self.attempt, actions)
+
+    def withdraw(self, why: str, now: float) -> list[Step]:
+        """Take back every open question: the run is over."""
+        steps = []
+        for key in self._open():
+            self.climbs[key], actions = withdraw(self.climbs[key], why)
+            steps.append(Step(self._standing(key, now), self.attempt, actions))
+        return steps
+
+    @property
+    def asking(self) -> frozenset[str]:
+        """The alerts that wait for people to answer."""
+        return frozenset(self._open())
+
+    def _open(self) -> dict[str, Asked]:
+        """The questions that wait for people, by alert."""
+        asked = {key: climb.asked for key, climb in self.climbs.items() if self.watch.knows(key)}
+        return {key: each for key, each in asked.items() if each is not None and not each.lapsed}
+
+    def _lapse(self, now: float) -> list[Step]:
+        """Let defaults follow where nobody has answered up to `now`."""
+        if not self.act:
+            return []
+        steps = []
+        for key, asked in self._open().items():
+            if asked.deadline > now or key in self.spared:
+                continue
+            observation = self._standing(key, now)
+            actions = self._climb(observation)
+            if actions:
+                steps.append(Step(observation, self.attempt, actions))
+        return steps
+
+    def _standing(self, key: str, now: float) -> Observation:
+        """An alert as it stands now, where nothing new was logged."""
+        alert = self.watch.alerts[key]
+        last = alert.last or alert.fired or Mark(0, now, 0, 0)
+        at = last._replace(wall_time=max(now, last.wall_time), run_step=self.watch.run_step)
+        verdict = Verdict(Condition.BREACH, None, None, alert.value, alert.limit, at)
+        return Observation(key, self.watch.rule(key), alert, None, verdict)
+
     def ladder(self, rule: RuleSpec) -> LadderSpec:
         """Return the ladder a rule climbs: its own, or that of its severity."""
         return self.book.ladders[rule.ladder or "notify"]
@@ -184,6 +261,8 @@ class Judge:
     def _decide(self, observations: Iterable[Observation]) -> list[Step]:
         steps = []
         for observation in observations:
+            if any(climb.asked is not None for climb in self.climbs.values()):
+                steps += self._lapse(observation.verdict.at.wall_time)
             if observation.key in self._traced:
                 self.trace.append(observation)
             moved = observation.transition
@@ -200,14 +279,29 @@ class Judge:
 
     def _climb(self, observation: Observation) -> tuple[Action, ...]:
         key = observation.key
-        if observation.alert.state is not AlertState.FIRING:
-            return ()
         climb = self.climbs.get(key, Climb(key))
-        after, actions = decide(
-            observation, self.ladder(observation.rule), climb, self.book, self._facts(observation)
-        )
+        if observation.alert.state is not AlertState.FIRING:
+            if climb.asked is None or observation.alert.state is AlertState.RECOVERING:
+                return ()
+            self.climbs[key], actions = withdraw(climb, f"the alert is {observation.alert.state.value}")
+            return actions
+        if key in self.spared:
+            return ()
+        ladder, facts = self.ladder(observation.rule), self._facts(observation)
+        after, actions = decide(observation, ladder, climb, self.book, facts)
+        if self.approval is not None and any(action.asks for action in actions):
+            choice: Literal["act", "hold"] = "act" if self.approval == "all" else "hold"
+            who = f"--approve {self.approval}"
+            found = answer(observation, ladder, after, self.book, facts, choice, who)
+            if not isinstance(found, str):
+                after, actions = found[0], actions + found[1]
         if after is not climb:
             self.climbs[key] = after
+        self._count(actions, observation)
+        return actions
+
+    def _count(self, actions: Sequence[Action], observation: Observation) -> None:
+        """Note what was asked of the trainer, as far as the policy asks."""
         for action in actions:
             if action.withheld or action.verb == "notify":
                 continue
@@ -215,7 +309,6 @@ class Judge:
                 self.ledger.in_flight.add(action.verb)
             if action.verb != "terminate":
                 self.ledger.actions.append(observation.verdict.at.wall_time)
-        return actions
 
     def _facts(self, observation: Observation) -> RunFacts:
         ledger = self.ledger
@@ -232,6 +325,7 @@ class Judge:
             others_exhausted=any(climb.exhausted for climb in self.climbs.values()),
             checkpoint_bytes=self.checkpoint_bytes,
             unreachable=self.unreachable,
+            present=self.present,
         )
 
     def _descent(self) -> list[Checkpoint]:

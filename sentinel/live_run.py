@@ -10,10 +10,10 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rules.alert import AlertState
 from rules.gate import Ending
@@ -39,8 +39,11 @@ from sentinel.mail import Mail
 from sentinel.over import OVER, Over, gone
 from sentinel.probes import DEAD_EVERY, Probes
 from sentinel.process import Process
+from sentinel.questions import Questions
 from sentinel.remarks import Remarks
+from sentinel.requests import Answer
 from sentinel.run_rows import RunRows
+from sentinel.silences import Outcome
 from sentinel.story import ADVICE, notice, outcome, tell
 from sentinel.tail import Chunk, Hurt, RunTail
 from sentinel.telling import Telling
@@ -80,6 +83,7 @@ class Tools:
     holders: Holders | None = None
     named: Named | None = None
     reach: Reach | None = None
+    answering: set[int] = field(default_factory=set)
 
 
 class LiveRun:
@@ -150,6 +154,7 @@ class LiveRun:
         self._judge.watch.resume(Judged(judged.get("due"), tuple(judged.get("open", ()))))
         self._probes = Probes(folder)
         self._threads = tools.mail.threads(name)
+        self._questions = Questions(journal, name)
         self._folder = folder
         self._last_growth: float | None = None
         self._flushed = not self._judge.watch.judged.open
@@ -164,11 +169,14 @@ class LiveRun:
         """Read, judge and record whatever is new; returns whether there was anything."""
         if self._last_growth is None:
             self._last_growth = monotonic - self._silent_before(now)
+            self._questions.drop_all_but(self._judge.asking, now)
+        self._judge.spared = self._questions.keys(self._tools.answering)
         if self.phase == "gone":
             self.phase = "live"
         self._find_trainer(files, now)
         self._meet_trainer(now)
         self._hear_clock(now, monotonic)
+        self._judge.present = self._their_time(now)
         self._follow_commands(now)
         chunks, hurt = self._tail.read(files)
         self._record_damage(hurt, now)
@@ -222,7 +230,8 @@ class LiveRun:
         if self.gates is not None or monotonic - (self._last_growth or 0.0) < RECENT_SECONDS:
             return 0.0
         due = self._judge.watch.judged.due
-        rest = MARKS_EVERY if due is None else min(max(due - self._their_time(now), 0.0), MARKS_EVERY)
+        due = min(self._judge.deadline, math.inf if due is None else due)
+        rest = min(max(due - self._their_time(now), 0.0), MARKS_EVERY)
         registration = self.trainer.registration
         watched = registration.process is not None or registration.known or registration.sight is not None
         return min(rest, DEAD_EVERY) if watched and not registration.finished else rest
@@ -240,6 +249,23 @@ class LiveRun:
             return None
         alerts = self.standing.alerts
         return Over(self.name, self._folder, self.phase, self._last_wall, alerts, self._history_ends)
+
+    def answer(self, row: Any, asked: Answer, now: float) -> Outcome:
+        """Carry out an answer to an open question of this run; `row` is the question's."""
+        choice: Literal["act", "hold", "terminate"] = "hold"
+        if asked.choice in ("act", "terminate"):
+            choice = "act" if asked.choice == "act" else "terminate"
+        if choice != "hold" and not self._tools.act:
+            return Outcome(
+                "refused", "the sentinel watches in mode observe, so nothing is sent to any trainer"
+            )
+        found = self._judge.answer(row["key"], row["number"], choice, asked.by, self._their_time(now))
+        if isinstance(found, str):
+            return Outcome("refused", f"question {row['id']}: {found}; nothing was done, and it stands")
+        self._record([found], now, by=asked.by, why=asked.why)
+        self._follow_commands(now)  # what was just asked goes out with this commit
+        self._save()
+        return Outcome("done", f"question {row['id']}, {row['run']}: {found.actions[0].reason}")
 
     def beat(self, record: dict[str, Any]) -> None:
         """Leave the sentinel's heartbeat where the trainer's guard looks for it."""
@@ -397,7 +423,7 @@ class LiveRun:
         kept = self._telling.last_checkpoint() if row["verb"] == "terminate" else None
         cost = self._telling.cost(row)
         told = outcome(self.name, row["thread"], row["key"], severity, row, now, cost, kept)
-        self._post(self._telling.of_ending(told, row["key"], row), now)
+        self._post(self._questions.tell(self._telling.of_ending(told, row["key"], row)), now)
 
     def _by_age(self, samples: Sequence[Sample]) -> list[tuple[Sequence[Sample], bool]]:
         """Part history, while it is caught up with, from what is fresh enough to act upon."""
@@ -415,6 +441,8 @@ class LiveRun:
         if self._new and self.phase == "live" and self._is_past(now):
             self.phase = "past"
         if self.phase != "live":
+            if self._questions.any_open:
+                self._record(self._judge.withdraw(f"the run is {self.phase}", self._their_time(now)), now)
             return
         now = self._their_time(now)
         found = self._probes.measure(self.trainer.registration, now, self._judge.watch.run_step)
@@ -500,12 +528,14 @@ class LiveRun:
 
     # ── rows ──
 
-    def _record(self, steps: Sequence[Step], now: float) -> None:
+    def _record(self, steps: Sequence[Step], now: float, *, by: str = "", why: str = "") -> None:
         for step in steps:
             self._rows.add_transition(step, now)
             thread = f"{self.name}/{step.thread}"
             if not self._judge.act and thread not in self._threads:
                 continue  # history; but a story that people have been told goes on
+            if self._tools.act or self._questions.any_open:
+                self._questions.take(step, thread, now, by=by, why=why)
             for action in step.actions:
                 if self._tools.act and not action.withheld and action.verb != "notify":
                     self.trainer.ask(step, action, thread, now)
@@ -518,7 +548,7 @@ class LiveRun:
             )
             if message is not None:
                 self._threads.add(thread)
-                self._post(self._telling.of_step(message, step), now)
+                self._post(self._questions.tell(self._telling.of_step(message, step)), now)
 
     def _save(self) -> None:
         """Write what has changed since the last commit."""

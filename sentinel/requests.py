@@ -13,6 +13,9 @@ from typing import Any, ClassVar, TypeAlias
 
 VERBS = ("checkpoint", "rollback", "terminate")
 
+CHOICES = ("act", "hold", "terminate", "silence")
+"""Answers to a question; the last is to leave it undone, and to be told nothing for a while."""
+
 
 @dataclass(frozen=True, slots=True)
 class Command:
@@ -116,8 +119,9 @@ class Answer:
     """Answer a question that the sentinel has put before it acts.
 
     Attributes:
-        question: its id in the journal. choice: one of its choices, by name.
+        question: its id in the journal. choice: one of `CHOICES`.
         by, why: who answers, and what they say.
+        refused: why it does not count, where who passes it on knows that; it is written down all the same.
     """
 
     kind: ClassVar[str] = "answer"
@@ -126,11 +130,14 @@ class Answer:
     choice: str
     by: str
     why: str = ""
+    refused: str = ""
 
     def wrong(self) -> str:
         """Say what cannot be right; empty where nothing is."""
-        if not isinstance(self.why, str):
-            return "why is text"
+        if not isinstance(self.why, str) or not isinstance(self.refused, str):
+            return "why and refused are text"
+        if self.choice not in CHOICES:
+            return f"the answers are {', '.join(CHOICES)}"
         return _texts(choice=self.choice, by=self.by) or _number(question=self.question)
 
 

@@ -14,6 +14,7 @@ from notifier.message import Message, facts
 from notifier.numbers import duration, number
 from rules.alert import AlertState, Transition
 from rules.verdict import Mark
+from sentinel.climb import Asked
 from sentinel.judge import Step
 from sentinel.policy import Action
 
@@ -31,7 +32,7 @@ def tell(run: str, step: Step, summary: str, *, mode: str, known: bool) -> Messa
         known: whether this thread has a first message already.
     """
     moved, actions = step.observation.transition, step.actions
-    notify = any(action.verb == "notify" and not action.withheld for action in actions)
+    notify = any((action.verb == "notify" and not action.withheld) or action.asks for action in actions)
     if not known and not notify:
         return None
     if moved is None and not actions:
@@ -46,7 +47,7 @@ def tell(run: str, step: Step, summary: str, *, mode: str, known: bool) -> Messa
     kind = "closed" if closing else ("update" if known else "opened")
     said = "\n".join(filter(None, (summary, rule.why))) if kind == "opened" else _change(step, summary)
     return Message(
-        key=f"{run}/{step.thread}/{at.wall_time:.3f}/{alert.state}/{len(actions)}",
+        key=f"{run}/{step.thread}/{at.wall_time:.3f}/{alert.state}/{len(actions)}{_settled(actions)}",
         thread=f"{run}/{step.thread}",
         kind=kind,
         severity=rule.severity,
@@ -124,11 +125,25 @@ def deeds(actions: Sequence[Action], mode: str) -> list[tuple[str, str]]:
     for action in actions:
         if action.verb == "notify":
             continue
-        if action.withheld:
+        if action.asks is not None:
+            told.append(("asks" if mode == "act" else "would ask people", question(action.asks)))
+        elif action.settles:
+            told.append(("answer", action.reason))
+        elif action.withheld:
             told.append((f"no {action.verb}", action.reason))
         else:
             told.append(("asked" if mode == "act" else "would ask", describe(action)))
     return told
+
+
+def question(asked: Asked) -> str:
+    """Say what people are asked about: `rollback to 00-00001000 (step 1000) with lr=x0.5`."""
+    return " and ".join(describe(deed) for deed in asked.deeds)
+
+
+def _settled(actions: Sequence[Action]) -> str:
+    """Tell an answer from what else is told of the same moment."""
+    return "".join(f"/{action.settles}" for action in actions if action.settles)
 
 
 def describe(action: Action) -> str:

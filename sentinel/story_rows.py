@@ -248,8 +248,10 @@ def waiting(message: Message, group: str) -> Waiting:
 
 
 def acts(message: Message) -> bool:
-    """Whether it tells of something asked of the trainer, which nobody is to learn of later or never."""
-    return any(fact.label == "asked" for fact in message.facts)
+    """Whether it tells of something asked of the trainer or of people, which nobody is to learn of later or
+    never.
+    """
+    return message.ask is not None or any(fact.label == "asked" for fact in message.facts)
 
 
 def _story(row: Any) -> StoryRow:

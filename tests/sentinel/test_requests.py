@@ -22,7 +22,7 @@ ALL: list[Request] = [
     Silence("prod/*", T0 + 60, "ann", "moving the disks", "td3/*", actions=True),
     Expire(3, "ann"),
     Ack("a", "q_high", "ann", "looking"),
-    Answer(7, "rollback", "ann", "yes"),
+    Answer(7, "act", "ann", "yes"),
 ]
 
 
@@ -45,8 +45,8 @@ def test_what_is_dropped_is_read_as_it_was(tmp_path: Path, request_: Request) ->
         ({"kind": "silence", "run": "a", "ends": 1e999, "by": "ann", "why": "w"}, "ends is a time"),
         ({"kind": "silence", "run": "a", "ends": 1, "by": "b", "why": "w", "actions": 1}, "actions is true"),
         ({"kind": "expire", "silence": "3", "by": "ann"}, "silence: the number"),
-        ({"kind": "answer", "question": 0, "choice": "yes", "by": "ann"}, "question: the number"),
-        ({"kind": "answer", "question": 1, "choice": None, "by": "ann"}, "choice: a text"),
+        ({"kind": "answer", "question": 0, "choice": "act", "by": "ann"}, "question: the number"),
+        ({"kind": "answer", "question": 1, "choice": None, "by": "ann"}, "the answers are"),
         ({"kind": "command", "run": "a", "verb": "dance"}, "the verbs are"),
         ({"kind": "command", "run": "a", "verb": "rollback", "set": [1]}, "set is a table"),
         ({"kind": "ack", "run": "a", "rule": "r", "by": "ann", "urgent": 1}, "'urgent' is no part of a ack"),
@@ -95,7 +95,7 @@ def test_each_kind_is_answered_once_and_in_words(tmp_path: Path) -> None:
         Silence("a", now + 60, "ann", "w"),
         Expire(1, "bob"),
         Ack("a", "nothing", "ann"),
-        Answer(7, "y", "b"),
+        Answer(7, "act", "b"),
     ):
         name = drop(request, scene.state)
         kept = (scene.state / "inbox" / name).read_bytes()
