@@ -31,10 +31,10 @@ class Timed(Trainer):
 
     began = 0.0
 
-    def _collect(self, action: Action) -> None:
+    def _collect(self, action: Action) -> bool:
         if self.step == WARMUP:
             self.began = time.process_time()
-        super()._collect(action)
+        return super()._collect(action)
 
 
 def ours(task: str, *, bf16: bool) -> float:
