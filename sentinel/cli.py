@@ -17,6 +17,7 @@ from notifier.format import neutral
 from rules.source import Problem, RuleErrors
 from sentinel.commands import (
     ack,
+    approve,
     check,
     doctor,
     explain,
@@ -131,6 +132,7 @@ def _parser() -> argparse.ArgumentParser:
         test,
         command_,
         silence,
+        approve,
         ack,
         status,
         notify,

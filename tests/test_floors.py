@@ -45,7 +45,7 @@ ONE_LIBRARY_ONE_FILE = {
     "torch.utils": {"trainer/metrics.py"},
     "google_crc32c": {"sentinel/records.py", "sentinel/events.py"},
     "watchdog": {"sentinel/wakeup.py"},
-    "slack_sdk": {"notifier/slack.py"},
+    "slack_sdk": {"notifier/slack.py", "notifier/slack_socket.py"},
     "apprise": {"notifier/apprise_.py"},
     "prometheus_client": {"sentinel/exposition.py"},
     "rich": {
@@ -54,6 +54,7 @@ ONE_LIBRARY_ONE_FILE = {
         "sentinel/doctor_report.py",
         "sentinel/explain.py",
         "sentinel/gate_report.py",
+        "sentinel/question_table.py",
         "sentinel/report.py",
         "sentinel/rule_list.py",
         "sentinel/scenario_report.py",
