@@ -49,6 +49,7 @@ class Message:
         commands: command lines to go on with, to be copied as they stand; for the story's first message.
         plot: what is to be drawn of it, for channels that show pictures; None for nothing.
         labels: words of the user's own for the rule and the run, by name; routes and groups go by them.
+        family: what happens to one run at a time and is of one family is one story; "" for none.
         again: nothing is new, but it goes on: a reply that is to be seen outside of its thread too.
         ask: a question that people can answer, while it is open; for channels that have buttons.
     """
@@ -68,6 +69,7 @@ class Message:
     commands: tuple[str, ...] = ()
     plot: Plot | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+    family: str = ""
     again: bool = False
     ask: Ask | None = None
 
@@ -108,6 +110,13 @@ class Message:
 def facts(pairs: Iterable[Iterable[str]]) -> tuple[Fact, ...]:
     """Make facts of (label, value) pairs."""
     return tuple(Fact(*pair) for pair in pairs)
+
+
+def so_far(first: Message, message: Message) -> Message:
+    """Return a story's first message with what another one of it has added: facts, the latest of a label."""
+    known = dict(first.facts)
+    known.update(message.facts)
+    return replace(first, facts=facts(known.items()))
 
 
 def as_story(first: Message, latest: Message) -> Message:

@@ -159,6 +159,16 @@ def _frame(axes: Axes, plot: Plot) -> None:
     axes.set_xlabel(_drawn(plot.axis), fontsize=13, color=_FAINT, parse_math=False)
     kind = {"log": "value (logarithmic)", "symlog": "value (logarithmic)"}.get(axes.get_yscale(), "value")
     axes.set_ylabel(kind, fontsize=13, color=_FAINT)
+    if any(len(line.parts) > 1 for line in plot.lines):
+        axes.text(
+            -0.13,
+            -0.135,
+            "pale: what was given up",
+            color=_FAINT,
+            fontsize=12,
+            va="center",
+            transform=axes.transAxes,
+        )
 
 
 # -- the series ----------------------------------------------------------------

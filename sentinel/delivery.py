@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias, TypeVar
 
 from notifier.base import DeliveryError, Permanent, Transient
-from notifier.message import SEVERITIES, Message, as_story
+from notifier.message import SEVERITIES, Message, as_story, so_far
 
 FIRST_DELAY = 1.0
 """Seconds before the first retry; doubled with each further failure."""
@@ -271,7 +271,10 @@ class Lane:
     def _sent(self, entry: _Entry, ref: str) -> list[Result]:
         thread, row = entry.row.message.thread, entry.row
         story = self._story(row)
-        _remember(self._stories, thread, story or _Story(ref, row.message))
+        known = story or _Story(ref, row.message)
+        if known.first is not None:  # what this message adds stays with the story, whatever comes after it
+            known = replace(known, first=so_far(known.first, row.message))
+        _remember(self._stories, thread, known)
         # Where another message of the story waits, its edit will say more, and Slack counts every call.
         if story is None or row.message.kind == "notice" or len(self._threads[thread]) > 1:
             return self._then_draw(entry, Delivered(ref))

@@ -27,6 +27,8 @@ LINES = 3
 BEFORE = 2.0
 """How much of the time before the onset is shown, in lengths of the incident so far; at least 20 points."""
 
+_HEALTHY = 20  # points before the onset that are shown at the least, where there are so many
+
 _LEVELS = frozenset({"mean", "median", "quantile", "highest", "lowest", "ewma", "last", "coalesce"})
 """Functions whose value is in the unit of their first argument, so that a limit can be drawn beside it."""
 
@@ -81,7 +83,7 @@ def draw(
     first = found[0]
     axis = _Axis(first.points, scene.rewinds, counts_steps=now.step == now.run_step)
     onset = alert.onset or now
-    begin = _begin(first.points, onset, now)
+    begin = _begin(first.points, onset, now, axis)
     lines = [_line(each.name, each.points, begin, axis) for each in found]
     limit, limit_label, curve = _limit(tree, alert, found, here, curves)
     if curve:
@@ -320,6 +322,10 @@ class _Axis:
             return float(run_step)
         return next((float(p.step) for p in reversed(self._points) if p.wall_time <= wall), None)
 
+    def targets(self, since: float) -> list[float]:
+        """Return the steps that the run went back to from a moment on, where they are of this axis."""
+        return [float(step) for step, wall in self._rewinds if wall >= since] if self.counts_steps else []
+
     def rewound(self, begin: float) -> Iterator[Mark]:
         """Yield where the run went back, and to where."""
         for to_step, wall in self._rewinds:
@@ -330,13 +336,15 @@ class _Axis:
             yield Mark("rollback", float(before.step), f"back to step {number(to_step)}", to)
 
 
-def _begin(points: Sequence[Kept], onset: Place, now: Place) -> float:
-    """Return the first step to be shown: enough before the onset to see what was healthy."""
-    length = max(now.step - onset.step, 0)
-    before = [point.step for point in points if point.step < onset.step]
-    wanted = onset.step - max(BEFORE * length, 1)
-    twentieth = before[-20] if len(before) >= 20 else before[0] if before else onset.step
-    return min(wanted, twentieth)
+def _begin(points: Sequence[Kept], onset: Place, now: Place, axis: _Axis) -> float:
+    """Return the first step to be shown: enough before the onset to see what was healthy, and whatever the
+    run has gone back to since.
+    """
+    later = [point.step for point in points if point.wall_time >= onset.wall_time]
+    length = max(0, max([now.step, *later]) - onset.step)
+    before = [point.step for point in points if point.wall_time < onset.wall_time and point.step < onset.step]
+    begin = min([onset.step - max(BEFORE * length, 1), *before[-_HEALTHY:]])
+    return min([begin, *axis.targets(onset.wall_time)])
 
 
 def _line(name: str, points: Sequence[Kept], begin: float, axis: _Axis, *, is_limit: bool = False) -> Line:

@@ -102,7 +102,8 @@ def _facts(step: Step, said: str) -> list[tuple[str, str]]:
     known = [("step", number(at.run_step))]
     if alert.onset is not None:
         known.append(("since step", number(alert.onset.run_step)))
-    if alert.value is not None and not _shows(said, alert.value):
+    calm = alert.state in (AlertState.PROBATION, AlertState.RESOLVED)
+    if alert.value is not None and not calm and not _shows(said, alert.value):
         limit = f" (limit {number(alert.limit)})" if alert.limit is not None else ""
         known.append(("value", f"{number(alert.value)}{limit}"))
     if step.attempt:
