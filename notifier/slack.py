@@ -23,6 +23,7 @@ from slack_sdk.web import SlackResponse
 
 from notifier import picture, post
 from notifier.base import DeliveryError, Permanent, Transient
+from notifier.buttons import with_buttons
 from notifier.format import blocks, fallback, neutral
 from notifier.message import Message
 
@@ -149,6 +150,7 @@ class SlackNotifier:
         environ: Mapping[str, str] = os.environ,
         base_url: str = WebClient.BASE_URL,
         timeout: int = 10,
+        buttons: bool = False,
     ) -> None:
         """Read the token; nothing is sent.
 
@@ -158,6 +160,7 @@ class SlackNotifier:
             environ: the environment.
             base_url: where the Web API is; a test puts its own server here.
             timeout: seconds, for connecting and for each wait for an answer.
+            buttons: a question has buttons, since somebody hears them (notifier.slack_socket).
 
         Raises:
             Permanent: the variable is not set, or what it holds cannot be a token.
@@ -170,6 +173,7 @@ class SlackNotifier:
         # Hides the token in whatever came from outside; a closure, so that no attribute of ours holds it.
         self._hide: Callable[[str], str] = lambda text: text.replace(token, f"[{token_env}]")
 
+        self._buttons = buttons
         self._no_pictures = False  # told once; till the next start none is tried again
         self._timeout = timeout
 
@@ -185,7 +189,8 @@ class SlackNotifier:
         channel, thread = (self.channel, None) if thread_ref is None else _parts(thread_ref)
         call = {"channel": channel, "unfurl_links": False, "unfurl_media": False, "mrkdwn": False}
         if thread is not None:
-            answer, error = self._attempt("chat.postMessage", {**call, "thread_ts": thread}, message)
+            reply = {**call, "thread_ts": thread, "reply_broadcast": message.again}
+            answer, error = self._attempt("chat.postMessage", reply, message)
             if isinstance(error, _Refused) and error.code in NO_THREAD:
                 answer, error = self._attempt("chat.postMessage", call, message)
         else:
@@ -259,13 +264,27 @@ class SlackNotifier:
         assert answer is not None, "a call ends in an answer or an error"
         return f"{answer.get('user', '?')} in {answer.get('team', '?')}"
 
+    def call(self, method: str, body: Mapping[str, Any], *, form: bool = False) -> Mapping[str, Any]:
+        """Make one call of the Web API that is no message of the outbox: an answer to somebody who asked.
+
+        Raises:
+            Transient: it may work later.
+            Permanent: it will not.
+        """
+        answer, error = self._call(method, body, form=form)
+        if error is not None:
+            raise error
+        assert answer is not None, "a call ends in an answer or an error"
+        return answer
+
     def _attempt(
         self, method: str, call: Mapping[str, Any], message: Message
     ) -> tuple[Mapping[str, Any] | None, DeliveryError | None]:
         """Send a message with its blocks, or as plain text if Slack takes no blocks."""
         # parse none: chat.update's own default would link names that chat.postMessage leaves alone.
         body = {**call, "text": fallback(message), "parse": "none", "link_names": False}
-        answer, error = self._call(method, {**body, "blocks": blocks(message)})
+        shown = with_buttons(blocks(message), message) if self._buttons else blocks(message)
+        answer, error = self._call(method, {**body, "blocks": shown})
         if isinstance(error, _Refused) and error.code in BAD_BLOCKS:
             return self._call(method, {**body, "blocks": []})
         return answer, error

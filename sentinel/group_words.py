@@ -31,7 +31,8 @@ def together(members: Sequence[tuple[Message, Message]], key: str, thread: str, 
     runs = len({m.run for m in firsts})
     kind = "opened" if any(m.kind == "opened" for m in firsts) else "notice"
     what = rule or _common([m.title for m in firsts])
-    count = f"{len(firsts)} messages" if kind == "notice" else f"{len(firsts)} alerts"
+    firing = sum(m.kind == "opened" for m in firsts)
+    count = f"{len(firsts)} alerts" if firing == len(firsts) else f"{len(firsts)} messages"
     title = f"{what} in {runs} runs" if what and runs > 1 else f"{count} at once"
     lines = [_line(first, latest, run) for first, latest in members[:_NAMED]]
     if len(members) > _NAMED:
@@ -44,7 +45,7 @@ def together(members: Sequence[tuple[Message, Message]], key: str, thread: str, 
         run=run,
         rule=rule,
         title=title,
-        state=f"{len(firsts)} firing" if kind == "opened" else "",
+        state=f"{firing} firing" if firing else "",
         happened="\n".join(lines),
         facts=tuple(
             Fact(label(first, run), _standing(latest))
@@ -68,20 +69,33 @@ def part(message: Message, top: Message, left: int, of: int) -> Message:
         message: what is said of it. top: the message for all. left: how many still fire. of: how many there
             are.
     """
-    name = label(message, top.run)
+    about = label(message, top.run)
     closing = message.kind == "closed" and not left
+    state = f"all {of} over" if closing else f"{left} of {of} firing"
+    if of < 2:
+        state = message.state or top.state
     return replace(
         message,
         thread=top.thread,
         kind="closed" if closing else "update",
-        severity=top.severity,
+        severity=min(message.severity, top.severity, key=_ORDER.index),
         run=top.run,
         rule=top.rule,
         title=top.title,
-        state=f"all {of} over" if closing else f"{left} of {of} firing",
-        happened=f"{name}: {message.happened}",
-        facts=facts([(name, _standing(message))]),
+        state=state,
+        happened=f"{about}: {message.happened}",
+        facts=facts([(about, _standing(message))]) if message.rule else message.facts,
     )
+
+
+def family(message: Message) -> str:
+    """Name what a message has in common with others that are one story with it; "" for nothing."""
+    return message.family or ("process" if message.labels.get("area") == "process" else "")
+
+
+def name(message: Message) -> str:
+    """Name what a message is about, apart from when it was."""
+    return message.rule or message.key.rsplit("/", 2)[-2]
 
 
 def again(members: Sequence[Message], top: Message, key: str, since: str, now: float) -> Message:

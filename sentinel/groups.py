@@ -21,6 +21,10 @@ DIGEST_EVERY = 3600.0
 """Seconds between two messages about what a budget holds back, once there was a first."""
 
 
+TOGETHER = 600.0
+"""Seconds for which what happens to a run's process is one story."""
+
+
 class Groups:
     """Decides about messages; only inside a transaction.
 
@@ -103,12 +107,41 @@ class Groups:
         if not self._rows.add(channel, message, state, Reason.NOTHING, now, reason=reason):
             return
         self._rows.begin(channel, message, story, state)
-        if silence is not None:
+        if silence is not None or self._join(channel, message, now):
             return
         if policy.wait > 0:
             self._next_due = story.due if self._next_due is None else min(self._next_due, story.due)
         else:
             self._tell(channel, policy, [story], now)
+
+    def _join(self, channel: str, message: Message, now: float) -> bool:
+        """Say what belongs to a story that was just told in its thread: a crash, its exit code, its restart.
+
+        What the thread has said already is no part of it but begins anew: a second crash is another story.
+        """
+        family = words.family(message)
+        if not family or self._policies.get(channel, AT_ONCE).wait <= 0:
+            return False
+        for kin in reversed(self._rows.of_run(channel, message.run, now - TOGETHER)):
+            top, beneath = self._rows.first(channel, kin.top), self._rows.beneath(channel, kin.top)
+            firsts = [self._rows.first(channel, each.thread) for each in beneath]
+            known = [first for first in firsts if first is not None]
+            if top is None or not any(words.family(first) == family for first in known):
+                continue
+            if any(words.name(first) == words.name(message) for first in known):
+                return False
+            story = self._rows.find(channel, message.thread)
+            assert story is not None, "it was added a moment ago"
+            number = self._rows.messages(channel, message.thread, "waiting")[0][0]
+            self._rows.settle([number], "grouped", Reason.UPDATE, f"told in {kin.top}")
+            self._rows.move(story, "over" if message.kind == "notice" else "told", now=now, top=kin.top)
+            fires = [each for each in self._rows.beneath(channel, kin.top) if each.rule]
+            left = sum(each.state == "told" for each in fires)
+            said = replace(message, key=f"{message.key}/in-thread", kind="update")
+            why = Reason.NEW_ALERTS if message.kind == "opened" else Reason.UPDATE
+            self._queue(channel, words.part(said, top, left, len(fires)), why, now, counted=True)
+            return True
+        return False
 
     def _silence(self, message: Message, now: float) -> Active | None:
         """Return what silences a message; nothing silences what is about the sentinel itself."""
@@ -158,8 +191,9 @@ class Groups:
         beneath = self._rows.beneath(channel, story.top)
         top = self._rows.first(channel, story.top) if story.top != story.thread else None
         if top is not None:
-            left = [s for s in beneath if s.state == "told" and not (closing and s.thread == story.thread)]
-            message = words.part(message, top, len(left), len(beneath))
+            fires = [s for s in beneath if s.rule]
+            left = [s for s in fires if s.state == "told" and not (closing and s.thread == story.thread)]
+            message = words.part(message, top, len(left), len(fires))
         self._queue(channel, message, why, now, counted=not closing)
 
     def _resolved(self, story: StoryRow, now: float) -> Reason:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import shlex
 import signal
 from collections.abc import Sequence
+from dataclasses import replace
 
 from notifier.message import Message
 from sentinel.lives import LifeRow
 from sentinel.process import Process
 from sentinel.story import notice
+
+FAMILY = "process"
+"""Of messages about a run's process; the alert of a rule with the label area = "process" is of it too."""
 
 _MOST_PIDS = 20
 
@@ -37,7 +41,9 @@ def failed(life: LifeRow, wall: float, left: Sequence[Process] = ()) -> Message:
         more = f" and {len(left) - _MOST_PIDS} more" if len(left) > _MOST_PIDS else ""
         text += f". {len(left)} of its processes {go} on: {shown}{more}"
     advice = f"{_LOOK}; resume from the last good checkpoint."
-    return notice("", "job", "critical", f"the job ended {ended}", text, wall, advice)
+    return replace(
+        notice(_run(life), "job", "critical", f"the job ended {ended}", text, wall, advice), family=FAMILY
+    )
 
 
 def ended_unseen(life: LifeRow, wall: float) -> Message:
@@ -46,31 +52,37 @@ def ended_unseen(life: LifeRow, wall: float) -> Message:
         f"{shlex.join(life.command)} ended while the sentinel that had started it was gone. Whether it was "
         "finished or failed is not known, so it is not started again."
     )
-    return notice(
-        "", "job", "critical", "the job ended unseen", text, wall, f"{_LOOK}; start it again by hand."
+    advice = f"{_LOOK}; start it again by hand."
+    return replace(
+        notice(_run(life), "job", "critical", "the job ended unseen", text, wall, advice), family=FAMILY
     )
 
 
 def waits(life: LifeRow, reason: str, wall: float) -> Message:
     """It will be started again."""
     far = "without a logged step" if life.furthest is None else f"at run step {life.furthest}"
-    return notice(
-        "", "restart-due", "warning", "the job will be started again", f"It ended {far}. {reason}", wall
-    )
+    title, text = "the job will be started again", f"It ended {far}. {reason}"
+    return replace(notice(_run(life), "restart-due", "warning", title, text, wall), family=FAMILY)
 
 
 def started(life: LifeRow, process: Process, wall: float) -> Message:
     """A further life has begun."""
     title = "the job was resumed" if life.cause == "resume" else "the job was started again"
     text = f"{shlex.join(life.command)} (pid {process.pid}): {life.reason}"
-    return notice(life.run or "", "started", "warning", title, text, wall)
+    return replace(notice(_run(life), "started", "warning", title, text, wall), family=FAMILY)
 
 
 def given_up(story: Sequence[LifeRow], reason: str, wall: float) -> Message:
     """No restart any more: the report of all its lives."""
     lines = [reason, *(f"{each.spoken}: {each.reason}" for each in story)]
     advice = "Find out what it dies of; nothing is started any more until you do so."
-    return notice("", "given-up", "fatal", "the job is given up", "\n".join(lines), wall, advice)
+    made = notice(_run(story[-1]), "given-up", "fatal", "the job is given up", "\n".join(lines), wall, advice)
+    return replace(made, family=FAMILY)
+
+
+def _run(life: LifeRow) -> str:
+    """The run that it trains; "" where that is not known, or not one alone."""
+    return life.run or (life.runs[0] if len(life.runs) == 1 else "")
 
 
 def taken_up(life: LifeRow) -> str:

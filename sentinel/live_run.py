@@ -33,6 +33,7 @@ from sentinel.gate_watch import GatePlan, LiveGates
 from sentinel.gates import GatedJudge
 from sentinel.holders import Holders
 from sentinel.job import Job
+from sentinel.job_words import FAMILY
 from sentinel.journal import Journal
 from sentinel.judge import Step
 from sentinel.mail import Mail
@@ -382,7 +383,9 @@ class LiveRun:
             self.phase = "finished"
             word = registration.outcome or "finished"
             severity = "info" if word == "finished" else "warning"
-            self._say("end", severity, f"run {word}", f"the trainer said that the run is {word}", now)
+            text = f"the trainer said that the run is {word}"
+            told = notice(self.name, "end", severity, f"run {word}", text, now)
+            self._post(dataclasses.replace(told, family="" if word == "finished" else FAMILY), now)
         elif (
             not registration.finished and self.phase != "live" and (registration.known or registration.alive)
         ):

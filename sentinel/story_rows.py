@@ -88,6 +88,16 @@ class StoryRows:
         )
         return [_story(row) for row in rows]
 
+    def of_run(self, channel: str, run: str, when: float) -> list[StoryRow]:
+        """Return what has been told of a run since, in that order."""
+        rows = self._journal.rows(
+            "SELECT * FROM stories WHERE channel = ? AND told >= ? AND run = ? ORDER BY told, rowid",
+            channel,
+            when,
+            run,
+        )
+        return [_story(row) for row in rows]
+
     def since(self, channel: str, when: float) -> list[Sent]:
         """Return what has been told since, for `grouping.due`."""
         rows = self._journal.rows(

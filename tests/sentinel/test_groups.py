@@ -14,6 +14,7 @@ from sentinel.grouping import Policy
 from sentinel.journal import Journal
 from sentinel.mail import Mail
 from sentinel.requests import Ack, Expire, Silence
+from sentinel.story import notice
 from tests.sentinel.event_files import T0
 from tests.sentinel.scene import Post
 
@@ -334,3 +335,39 @@ def test_what_a_budget_holds_back_is_told_in_one_message_with_counts(tmp_path: P
     assert desk.tick(after=400.0, minute=True) == []
     assert len(desk.tick(after=3600.0, minute=True)) == 1
     desk.journal.close()
+
+
+def crash(run: str, at: float, name: str = "job", code: str = "by SIGKILL") -> Message:
+    return replace(
+        notice(run, name, "critical", f"the job ended {code}", "python train.py ended", at), family="process"
+    )
+
+
+def died(run: str, number: int = 1) -> Message:
+    return replace(opened(run, "generic/process_died", "fatal", number), labels={"area": "process"})
+
+
+def test_a_crash_its_exit_code_and_its_restart_are_one_story(desk: Desk) -> None:
+    """Whichever comes first; the alert's end is said in the same thread."""
+    (first,) = desk.tick(crash("a", T0))
+    (alert,) = desk.tick(died("a"), after=11.0)
+    assert (alert.thread, alert.kind, alert.severity) == (first.thread, "update", "fatal")
+    assert alert.happened.startswith("generic/process_died: ")
+    restart = replace(
+        notice("a", "started", "warning", "the job was started again", "pid 7", T0), family="process"
+    )
+    (again,) = desk.tick(restart, after=20.0)
+    assert again.thread == first.thread
+    (end,) = desk.tick(closed(died("a")), after=5.0)
+    assert (end.thread, end.kind) == (first.thread, "closed")
+    assert desk.tick(after=400.0) == []
+
+
+def test_a_second_crash_is_another_story(desk: Desk) -> None:
+    """Nobody is to find it at the end of a thread; nor is what happens to another run."""
+    (first,) = desk.tick(crash("a", T0))
+    (other,) = desk.tick(crash("b", T0, code="with exit code 1"))
+    (second,) = desk.tick(crash("a", T0 + 100.0, code="with exit code 1"), after=100.0)
+    assert len({first.thread, other.thread, second.thread}) == 3
+    (alert,) = desk.tick(died("a"), after=11.0)
+    assert alert.thread == second.thread
