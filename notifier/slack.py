@@ -189,7 +189,7 @@ class SlackNotifier:
         channel, thread = (self.channel, None) if thread_ref is None else _parts(thread_ref)
         call = {"channel": channel, "unfurl_links": False, "unfurl_media": False, "mrkdwn": False}
         if thread is not None:
-            reply = {**call, "thread_ts": thread, "reply_broadcast": message.again}
+            reply = {**call, "thread_ts": thread, "reply_broadcast": _is_for_all(message)}
             answer, error = self._attempt("chat.postMessage", reply, message)
             if isinstance(error, _Refused) and error.code in NO_THREAD:
                 answer, error = self._attempt("chat.postMessage", call, message)
@@ -307,7 +307,9 @@ class SlackNotifier:
         except (ValueError, AttributeError, TypeError) as error:
             # What slack_sdk raises on a body that is no JSON object: a proxy's page, or half an answer.
             return None, Transient(f"slack: {method}: the answer cannot be read ({type(error).__name__})")
-        if not isinstance(answer, dict) or (method.startswith("chat.") and not answer.get("ts")):
+        if not isinstance(answer, dict) or (
+            method.startswith("chat.") and not (answer.get("ts") or answer.get("message_ts"))
+        ):
             return None, Transient(f"slack: {method}: the answer names no message")
         if method.endswith("getUploadURLExternal") and not (
             answer.get("upload_url") and answer.get("file_id")
@@ -346,6 +348,11 @@ class SlackNotifier:
         if "archived" in code or "restricted" in code:
             return f"nobody can post to channel {self.channel!r}; name another in [notify.slack]"
         return f"put a valid bot token into {self.token_env}"
+
+
+def _is_for_all(message: Message) -> bool:
+    """Whether a reply is to be seen outside of its thread: a repetition, or a question."""
+    return message.again or (message.ask is not None and message.ask.first)
 
 
 class _Refused(Permanent):
