@@ -22,9 +22,10 @@ from trainer import checkpoint as checkpoints
 from trainer import config, envs
 from trainer.driving.env import DrivingEnv
 from trainer.driving.isolated import Isolated
-from trainer.loop import RanksDifferError, Trainer
+from trainer.loop import Trainer
 from trainer.ranks import Alone, joined
 from trainer.td3 import TD3, Batch, Hyperparameters, Shape
+from trainer.training_state import RanksDifferError
 
 SMALL: dict[str, Any] = {
     "preset": "incident",
