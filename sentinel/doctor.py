@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from notifier import picture
 from sentinel.attachment import Attached, attach
 from sentinel.clock import Clock
 from sentinel.clusters.diagnosis import look_at_job
@@ -118,11 +119,19 @@ def diagnose(
     finally:
         if journal is not None:
             journal.close()
-    findings = machine(logdir, state)
+    findings = [*machine(logdir, state), *_pictures(settings)]
     findings += [Finding("problem", "folder", f"{u.path}: {u.reason}") for u in found.unreadable]
     if not found and not found.unreadable:
         findings.append(Finding("problem", "runs", f"{logdir}: no event file in it, so nothing is watched"))
     return Diagnosis(logdir, reports, findings)
+
+
+def _pictures(settings: Settings) -> list[Finding]:
+    """Say where a channel that shows plots is configured and none can be drawn."""
+    shows = [name for name, table in settings.service.notify.channels.items() if table.kind == "slack"]
+    if not shows or picture.available():
+        return []
+    return [Finding("note", "plots", f"{', '.join(shows)} gets no plots: {picture.LACKING}")]
 
 
 def _journal(state: Path) -> Journal | None:

@@ -47,6 +47,7 @@ class Mail:
         self._route = route
         self._root = root
         self._dead: set[str] = set()
+        self._unplotted: set[str] = set()
         self._ready: list[Row] = [
             self._row(row["id"], row["channel"], Message.from_json(row["body"]))
             for row in journal.rows(
@@ -215,13 +216,16 @@ class Mail:
 
     def _settle(self, result: Result, now: float) -> None:
         match result.outcome:
-            case Delivered(ref=ref, note=note):
+            case Delivered(ref=ref, note=note, no_plot=no_plot):
+                if no_plot and result.channel not in self._unplotted:
+                    self._unplotted.add(result.channel)
+                    self._say_unplotted(result.channel, no_plot, now)
                 self._journal.change(
                     "UPDATE messages SET state = 'sent', ref = ?, settled = ?, reason = ?, "
                     "attempts = attempts + 1 WHERE id = ?",
                     ref,
                     now,
-                    note,
+                    note or (no_plot and f"no plot: {no_plot}"),
                     result.row_id,
                 )
             case Postponed(reason=reason, attempts=attempts):
@@ -242,6 +246,12 @@ class Mail:
                 if dead and result.channel not in self._dead:
                     self._dead.add(result.channel)
                     self._say_dead(result.channel, reason, now)
+
+    def _say_unplotted(self, channel: str, reason: str, now: float) -> None:
+        """Say once, as mildly as can be, that a channel shows no plots."""
+        advice = "Its texts arrive as ever. `sentinel notify --test` tries it again."
+        title = f"channel {channel} gets no plots"
+        self.post(notice("", f"plots-{channel}", "info", title, f"{reason}.", now, advice), now)
 
     def _say_dead(self, channel: str, reason: str, now: float) -> None:
         message = notice(

@@ -13,9 +13,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from notifier import webhook
-from notifier.base import DeliveryError, Notifier
+from notifier.base import DeliveryError, Illustrating, Notifier
 from notifier.format import blocks, plain
 from notifier.message import Message, as_story, facts
+from notifier.plot import Line, Mark, Plot
 from sentinel.channel_tables import Channel, SlackTable, WebhookTable
 
 if TYPE_CHECKING:
@@ -27,11 +28,12 @@ RUN = "sentinel-test"
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What became of one message. `reason` is "" where it was delivered."""
+    """What became of one message: `reason` is "" where it was delivered, `no_plot` where its plot was too."""
 
     channel: str
     kind: str
     reason: str = ""
+    no_plot: str = ""
 
 
 def samples(channel: str, severity: str, now: float) -> tuple[Message, ...]:
@@ -54,8 +56,17 @@ def samples(channel: str, severity: str, now: float) -> tuple[Message, ...]:
         facts=facts([("step", "1300"), ("since step", "1200"), ("value", "56.1 (limit 50)")]),
         advice="nothing; a change and the end of this story follow at once",
         wall_time=now,
+        plot=Plot(
+            f"test of the channel {channel}",
+            RUN,
+            "step",
+            (Line("debug/actor_q_mean", (((1000, 2.3), (1100, 2.9), (1200, 11.7), (1300, 56.1)),)),),
+            limit=50.0,
+            limit_label="limit 50",
+            marks=(Mark("onset", 1200, "began at 1200"), Mark("checkpoint", 1000, "00-00001000")),
+        ),
     )
-    later = partial(replace, opened, advice="")
+    later = partial(replace, opened, advice="", plot=None)
     return (
         opened,
         later(
@@ -94,19 +105,29 @@ def rehearse(name: str, notifier: Notifier, messages: tuple[Message, ...]) -> It
     first, ref = messages[0], None
     for message in messages:
         story = message.thread == first.thread
-        reason = ""
+        reason = no_plot = ""
         try:
             sent = notifier.send(message, ref if story else None)
             if story and ref is not None:
                 notifier.edit(ref, as_story(first, message))
             ref = ref or sent
+            if message.plot is not None and isinstance(notifier, Illustrating):
+                no_plot = _attached(notifier, ref, message)
         except DeliveryError as error:
             reason = error.reason
         except Exception as error:  # noqa: BLE001  a stranger's notifier; the text may hold a secret, so only its type
             reason = f"the notifier has a bug: it raised {type(error).__name__}"
-        yield Attempt(name, message.kind, reason)
+        yield Attempt(name, message.kind, reason, no_plot)
         if reason:
             return
+
+
+def _attached(notifier: Illustrating, ref: str, message: Message) -> str:
+    try:
+        notifier.attach(ref, message)
+    except DeliveryError as error:
+        return error.reason
+    return ""
 
 
 def shown(table: Channel, message: Message) -> str:

@@ -126,10 +126,11 @@ def _send(channels: dict[str, Channel], *, as_json: bool) -> int:
 def _tell(attempt: Attempt, *, as_json: bool) -> None:
     if as_json:
         line = {"channel": attempt.channel, "kind": attempt.kind, "delivered": not attempt.reason}
-        print(json.dumps({**line, "reason": attempt.reason}), flush=True)
+        print(json.dumps({**line, "reason": attempt.reason, "no_plot": attempt.no_plot}), flush=True)
         return
     what = attempt.kind or "not opened"
     said = f"not delivered: {attempt.reason}" if attempt.reason else "delivered"
     said = attempt.reason if not attempt.kind else said
+    said += f"; without its plot: {attempt.no_plot}" if attempt.no_plot else ""
     stream = sys.stderr if attempt.reason else sys.stdout
     print(neutral(f"{attempt.channel}: {what}: {said}"), file=stream, flush=True)

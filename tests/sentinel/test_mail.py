@@ -160,3 +160,27 @@ def test_the_log_directory_as_a_run_is_called_by_its_name(journal: Journal) -> N
     (row,) = journal.rows("SELECT body FROM messages")
     assert Message.from_json(row["body"]).run == "seed47"
     assert routed == ["seed47"]
+
+
+def test_a_channel_without_plots_is_said_once(journal: Journal) -> None:
+    """The text has arrived, and is not told again; why there is no picture is told one time."""
+    box = Box()
+    post = mail(journal, box)
+    with journal.transaction():
+        post.post(message("m1"), T0)
+        post.post(message("m2", "a/r#2"), T0)
+    post.submit()
+    ids = {(row.message.key, row.channel): row.id for row in box.rows}
+    box.results = [
+        Result(ids[key, "slack"], "slack", Delivered("C:1", no_plot="missing_scope")) for key in ("m1", "m2")
+    ]
+    with journal.transaction():
+        post.record(T0 + 1)
+    post.submit()
+    told = [row for row in box.rows if "gets no plots" in row.message.title]
+    assert [(row.channel, row.message.happened) for row in told] == [
+        ("slack", "missing_scope."),
+        ("console", "missing_scope."),
+    ]
+    reasons = journal.rows("SELECT reason FROM messages WHERE state = 'sent'")
+    assert [row["reason"] for row in reasons] == ["no plot: missing_scope"] * 2

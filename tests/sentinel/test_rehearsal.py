@@ -8,6 +8,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from notifier import picture
 from notifier.contract import sample
 from notifier.webhook import schema
 from sentinel.cli import main
@@ -47,8 +48,19 @@ def test_every_kind_arrives_on_every_channel(
     assert {post.json["severity"] for post in server.posts} == {"critical"}
     said = capsys.readouterr()
     assert "slack: opened: delivered" in said.out
+    if picture.available():
+        assert [file.thread for file in slack.files] == [top[0]["ts"]]
     assert "grid: notice: delivered" in said.out
     assert "test of the channel console" in said.err
+
+
+def test_a_plot_that_does_not_arrive_is_said_and_fails_nothing(
+    config: list[str], slack: SlackStub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before it is needed one learns that a scope is missing, or matplotlib."""
+    slack.scopes.discard("files:write")
+    assert main(["notify", "--test", "slack", *config]) == 0
+    assert "slack: opened: delivered; without its plot: " in capsys.readouterr().out
 
 
 def test_the_samples_are_new_each_time(config: list[str], server: PostStub) -> None:
