@@ -141,7 +141,7 @@ class Trainer(TrainingState):
         """Count a fault; the row that waits for its answer is left out when the next episode begins."""
         simulator.failed(reason)
         self._between = True
-        self.metrics.log(simulator.scalars(), self.step)
+        self._log_simulator(simulator)
 
     def _all_are_there(self, simulator: Simulator) -> bool:
         """Whether every rank is in an episode; all wait for one whose simulator is away, or give up."""
@@ -164,7 +164,7 @@ class Trainer(TrainingState):
             return False
         if not envs.ready(self.env, WAIT):
             if simulator.waits(envs.trouble(self.env)):
-                self.metrics.log(simulator.scalars(), self.step)
+                self._log_simulator(simulator)
             return False
         try:
             seen = envs.see(self.env.reset(seed=self._episode_seed)[0])
@@ -173,7 +173,7 @@ class Trainer(TrainingState):
             return False
         self._between, self._episode_seed = False, None
         simulator.is_back()
-        self.metrics.log(simulator.scalars(), self.step)
+        self._log_simulator(simulator)
         self.replay.abandon()
         self.observation, self.episode = seen, metrics.Episode()
         self.replay.begin(self.observation)
@@ -194,7 +194,13 @@ class Trainer(TrainingState):
         """What is logged of where the steps come from."""
         if self.simulator is None:
             return {}
-        return simulators.together(self.ranks.gather(self.simulator.scalars()))
+        accounts = self.ranks.gather(self.simulator.scalars())
+        self._elsewhere = accounts[1:]
+        return simulators.together(accounts)
+
+    def _log_simulator(self, simulator: Simulator) -> None:
+        """What it has cost by now; of the other ranks' what was known last, so that no count falls."""
+        self.metrics.log(simulators.together([simulator.scalars(), *self._elsewhere]), self.step)
 
     def _evaluate(self) -> None:
         """Rank 0 evaluates; all ranks obey meanwhile. Given up when a command moves the run."""

@@ -79,6 +79,8 @@ class TrainingState(ABC):
         self.simulator = Simulator(config.carla_patience, say) if envs.has_simulator(self.env) else None
         self.eval_env = self._make_env() if self.simulator is None else envs.beside(self.env)
         self.env.action_space.seed(seed)
+        self._elsewhere: list[metrics.Scalars] = []
+        """The last accounts of the other ranks' simulators."""
         self._between = self.simulator is not None
         """No episode is under way: the next one begins as soon as the simulator is there."""
         self._episode_seed: int | None = seed

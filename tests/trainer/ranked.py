@@ -96,11 +96,11 @@ class Killed(Ranked):
 
 
 class Simulated(Ranked):
-    """Each rank has a simulator; rank 1's dies in its 20th step."""
+    """Each rank has a simulator; rank 1's dies in its 20th step, rank 0's in its 45th."""
 
     def _make_env(self) -> envs.Env:
         def arguments(number: int) -> dict[str, Any]:
-            return {"dies_at": 20 if number == 0 and self.ranks.number == 1 else 0}
+            return {"dies_at": (45, 20)[self.ranks.number] if number == 0 else 0}
 
         return DrivingEnv(Isolated("tests.trainer.worlds:Opaque", arguments, dt=0.1, patience=0.0), "state")
 

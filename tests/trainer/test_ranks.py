@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 
 from tests.trainer.ranked import SMALL
 from trainer import checkpoint as checkpoints
@@ -119,9 +120,22 @@ def test_the_ranks_obey_while_the_first_evaluates(told: Told) -> None:
 def test_a_fault_of_one_simulator_costs_that_rank_its_transition_alone(told: Told) -> None:
     """The others' step counts; all wait for the new episode, and go on together."""
     first, second = (rank["simulated"] for rank in told[1])
-    assert (first["faults"], second["faults"]) == (0, 1)
+    assert (first["faults"], second["faults"]) == (1, 1)
     assert (first["step"], second["step"]) == (60, 60)
-    assert (first["drawable"], second["drawable"]) == (60, 59)
+    assert (first["drawable"], second["drawable"]) == (59, 59)
+
+
+def test_the_faults_of_all_simulators_are_one_count_that_never_falls(told: Told) -> None:
+    """Rank 0 logs its own fault at once, with what it knew last of the other ranks'."""
+    (path,) = (told[0] / "simulated").glob("events.*")
+    logged = [
+        (event.step, value.simple_value)
+        for event in LegacyEventFileLoader(str(path)).Load()
+        for value in event.summary.value
+        if value.tag == "simulator/faults"
+    ]
+    assert [value for _, value in logged] == sorted(value for _, value in logged)
+    assert {value for step, value in logged if step > 40} == {2}
 
 
 def test_a_disk_that_one_rank_finds_full_costs_a_checkpoint_and_no_more(told: Told) -> None:
