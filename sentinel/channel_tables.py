@@ -176,7 +176,7 @@ class AlertmanagerTable(ChannelTable):
         wrong = [name for name in self.labels if re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", name) is None]
         if wrong:
             raise ValueError(f"labels: {wrong[0]!r} is no name of a label; use letters, digits and _")
-        grouped = {"group_by", "group_wait", "group_interval", "repeat_interval", "across_runs"}
+        grouped = {"group_by", "group_wait", "group_interval", "repeat_interval", "across_runs", "budget"}
         if grouped & self.model_fields_set:
             raise ValueError(
                 f"{min(grouped & self.model_fields_set)}: Alertmanager groups by its own settings"

@@ -53,6 +53,8 @@ def together(members: Sequence[tuple[Message, Message]], key: str, thread: str, 
             if first.kind == "opened"
         ),
         advice="\n".join(dict.fromkeys(m.advice for m in firsts if m.advice)),
+        commands=lead.commands,
+        plot=next((m.plot for m in firsts if m.plot is not None), None),
         wall_time=now,
         labels={
             name: value

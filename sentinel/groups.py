@@ -198,9 +198,8 @@ class Groups:
 
     def _resolved(self, story: StoryRow, now: float) -> Reason:
         """Say by which of Alertmanager's reasons the end of a story is told."""
-        told = frozenset(
-            s.thread for s in self._rows.those("told", story.channel) if s.group == story.group
-        ) | {story.thread}
+        others = self._rows.told_in(story.channel, [story.group])
+        told = frozenset(each.thread for each in others) | {story.thread}
         group = Group(told - {story.thread}, frozenset({story.thread}))
         return why_notify(group, Told(told, frozenset(), now), now, float("inf"))
 
@@ -271,8 +270,7 @@ class Groups:
     def _why(self, channel: str, batch: Sequence[Waiting], lead: Message, now: float) -> Reason:
         if lead.kind == "notice" and len(batch) == 1:
             return Reason.NOTICE
-        groups = {story.group for story in batch}
-        told = [s for s in self._rows.those("told", channel) if s.group in groups]
+        told = self._rows.told_in(channel, {story.group for story in batch})
         firing = frozenset(story.thread for story in told)
         known = Told(firing, frozenset(), max(s.told or 0.0 for s in told)) if told else None
         return why_notify(Group(firing | {s.thread for s in batch}), known, now, float("inf"))

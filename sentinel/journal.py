@@ -116,6 +116,10 @@ _MIGRATIONS = (
         TEXT NOT NULL, why TEXT NOT NULL, outcome TEXT NOT NULL
     ) STRICT;
     """,
+    """
+    CREATE INDEX stories_by_top ON stories (channel, top);
+    CREATE INDEX stories_by_group ON stories (channel, grp, state);
+    """,
 )
 
 

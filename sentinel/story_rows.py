@@ -81,6 +81,16 @@ class StoryRows:
         )
         return [_story(row) for row in rows]
 
+    def told_in(self, channel: str, groups: Iterable[str]) -> list[StoryRow]:
+        """Return the stories of some groups that were told and go on."""
+        found = []
+        for group in groups:
+            rows = self._journal.rows(
+                "SELECT * FROM stories WHERE channel = ? AND grp = ? AND state = 'told'", channel, group
+            )
+            found += [_story(row) for row in rows]
+        return found
+
     def beneath(self, channel: str, top: str) -> list[StoryRow]:
         """Return the stories that one message stands for."""
         rows = self._journal.rows(
