@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
@@ -128,11 +129,27 @@ _NUMBER = re.compile(r"(?<![\w.,\u202f-])\d[\d\u202f]*(?:\.\d+)?(?![\w\u202f-]|[
 
 def fallback(message: Message) -> str:
     """Render the text that Slack shows in a notification, and everywhere if it takes no blocks."""
-    return _slack(plain(message), MAX_SECTION)
+    return _slack(plain(_within(message)), MAX_SECTION)
+
+
+def _within(message: Message) -> Message:
+    """Leave out what no limit lets through anyway, before every sign of it is looked at."""
+    most = MAX_SECTION + 1
+    texts = {name: getattr(message, name)[:most] for name in ("run", "rule", "title", "state")}
+    kept = [Fact(label[: _MAX_VALUE + 1], value[: _MAX_VALUE + 1]) for label, value in message.facts]
+    return replace(
+        message,
+        **texts,
+        happened=message.happened[:most],
+        advice=message.advice[:most],
+        facts=tuple(kept[: 2 * _MAX_FACTS]),
+        commands=tuple(command[: _MAX_COMMANDS + 1] for command in message.commands[:_MAX_FACTS]),
+    )
 
 
 def blocks(message: Message) -> list[Block]:
     """Render a message as Slack blocks, within Slack's limits whatever the message holds."""
+    message = _within(message)
     made: list[Block] = [{"type": "header", "text": _text(neutral(message.title) or "message", MAX_HEADER)}]
     if message.state:
         made.append(_context(f"{_SIGNS[message.severity]} {message.severity} · {neutral(message.state)}"))
