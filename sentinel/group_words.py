@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from notifier.message import Fact, Message, facts
-from sentinel.grouping import GRAVE
 
 _NAMED = 10
 """So many stories are named in the text of one message; the others are counted."""
@@ -34,9 +33,9 @@ def together(members: Sequence[tuple[Message, Message]], key: str, thread: str, 
     firing = sum(m.kind == "opened" for m in firsts)
     count = f"{len(firsts)} alerts" if firing == len(firsts) else f"{len(firsts)} messages"
     title = f"{what} in {runs} runs" if what and runs > 1 else f"{count} at once"
-    lines = [_line(first, latest, run) for first, latest in members[:_NAMED]]
+    lines = [_line(first, latest, run, rule) for first, latest in members[:_NAMED]]
     if len(members) > _NAMED:
-        lines.append(f"and {_sorts([first for first, _ in members[_NAMED:]])} more")
+        lines.append(f"and {len(members) - _NAMED} more")
     return Message(
         key=key,
         thread=thread,
@@ -48,7 +47,7 @@ def together(members: Sequence[tuple[Message, Message]], key: str, thread: str, 
         state=f"{firing} firing" if firing else "",
         happened="\n".join(lines),
         facts=tuple(
-            Fact(label(first, run), _standing(latest))
+            Fact(label(first, run, rule), _standing(latest))
             for first, latest in members[:_SPOKEN]
             if first.kind == "opened"
         ),
@@ -71,7 +70,7 @@ def part(message: Message, top: Message, left: int, of: int) -> Message:
         message: what is said of it. top: the message for all. left: how many still fire. of: how many there
             are.
     """
-    about = label(message, top.run)
+    about = label(message, top.run, top.rule)
     closing = message.kind == "closed" and not left
     state = f"all {of} over" if closing else f"{left} of {of} firing"
     if of < 2:
@@ -102,7 +101,7 @@ def name(message: Message) -> str:
 
 def again(members: Sequence[Message], top: Message, key: str, since: str, now: float) -> Message:
     """Say that stories go on. `members`: what opened them. `since`: for how long, in words."""
-    names = ", ".join(label(each, top.run) for each in members[:_NAMED])
+    names = ", ".join(label(each, top.run, top.rule) for each in members[:_NAMED])
     more = f" and {len(members) - _NAMED} more" if len(members) > _NAMED else ""
     alone = len(members) == 1 and members[0].thread == top.thread
     ack = f"sentinel ack {_quoted(members[0].run)} {_quoted(members[0].rule)}"
@@ -139,14 +138,15 @@ def digest(
     ]
     if len(counted) > _NAMED:
         lines.append(f"and {len(counted) - _NAMED} more kinds")
-    going = [label(m, "") for m in open_]
+    run, rule = _common([m.run for m in held]), _common([m.rule.partition("[")[0] for m in held])
+    going = [label(m, run, rule) for m in open_]
     return Message(
         key=key,
         thread=thread,
         kind="opened" if open_ else "notice",
         severity=lead.severity,
-        run=_common([m.run for m in held]),
-        rule=_common([m.rule.partition("[")[0] for m in held]),
+        run=run,
+        rule=rule,
         title=f"{len(held)} more were held back",
         state=f"{len(open_)} firing" if open_ else "",
         happened="\n".join([f"Since {since} this channel's budget was used up.", *lines]),
@@ -156,16 +156,19 @@ def digest(
     )
 
 
-def label(message: Message, run: str) -> str:
-    """Name a story among others of a message about `run` ("" for several runs)."""
+def label(message: Message, run: str, rule: str = "") -> str:
+    """Name a story among others of a message about `run`, or about `rule`; "" where they differ in it."""
     name = message.rule or message.title
+    if rule and not run:
+        capture = message.rule.removeprefix(rule)
+        return f"{message.run}{capture and f' {capture}'}"
     return name if run or not message.run else f"{message.run} {name}"
 
 
-def _line(first: Message, latest: Message, run: str) -> str:
+def _line(first: Message, latest: Message, run: str, rule: str) -> str:
     said = first.happened.partition("\n")[0]
     title = first.title if first.title not in (first.rule, "") else ""
-    words = ": ".join(filter(None, (label(first, run), title if first.rule else "", said)))
+    words = ": ".join(filter(None, (label(first, run, rule), title if first.rule else "", said)))
     state = f" ({latest.state})" if latest is not first and latest.state else ""
     return f"{first.severity.upper()} {words}{state}"
 
@@ -181,11 +184,6 @@ def _standing(message: Message) -> str:
 
 def _common(values: Sequence[str]) -> str:
     return values[0] if len(set(values)) == 1 else ""
-
-
-def _sorts(messages: Sequence[Message]) -> str:
-    grave = sum(m.severity in GRAVE for m in messages)
-    return f"{len(messages)}" + (f" ({grave} critical or fatal)" if grave else "")
 
 
 def _quoted(name: str) -> str:

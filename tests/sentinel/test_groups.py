@@ -130,7 +130,10 @@ def test_twenty_runs_that_die_of_one_cause_are_two_messages(desk: Desk) -> None:
         assert desk.tick(opened(f"run{n:02}", "died", "critical"), after=0.5) == []
     (rest,) = desk.tick(after=30.0)
     assert rest.title == "died in 19 runs"
-    assert "and 9 (9 critical or fatal) more" in rest.happened
+    assert rest.happened.splitlines()[0] == "CRITICAL run01: died is too high"
+    assert rest.happened.endswith("and 9 more")
+    (end,) = desk.tick(closed(opened("run03", "died", "critical")), after=1.0)
+    assert (end.thread, end.state, end.happened) == (rest.thread, "18 of 19 firing", "run03: clear")
 
 
 def test_in_one_tick_they_are_one_message_at_once(desk: Desk) -> None:
@@ -328,7 +331,7 @@ def test_what_a_budget_holds_back_is_told_in_one_message_with_counts(tmp_path: P
     (digest,) = desk.tick(after=100.0, minute=True)
     assert digest.title == "17 more were held back"
     assert "17 × warning flap in a" in digest.happened
-    assert digest.facts == (Fact("a flap", "firing"),)
+    assert digest.facts == (Fact("flap", "firing"),)
     (end,) = desk.tick(closed(stories[19]), after=1.0)
     assert (end.thread, end.kind) == (digest.thread, "closed")
     desk.tick(opened("a", "flap", number=21), after=1.0)
