@@ -22,13 +22,14 @@ from typing import Any
 from notifier.base import Permanent, Transient
 from notifier.format import clip, neutral, plain
 from notifier.message import KINDS, SEVERITIES, Fact, Message
+from notifier.plot import MARKS, MOST_MARKS, MOST_POINTS, MOST_SERIES, bounded
 from notifier.post import TIMEOUT, Endpoint, bearer, variable
 from notifier.tame import tame
 
 VERSION = 1
 """Of the body. A key that is added leaves it; one that goes or changes its meaning raises it."""
 
-MAX_BYTES = 262_144
+MAX_BYTES = 393_216
 """Of a body: what its parts' limits allow, with every character at its longest."""
 
 _LIMITS = {"title": 200, "state": 200, "run": 1000, "rule": 500, "happened": 5000, "advice": 5000}
@@ -38,6 +39,8 @@ _MAX_FACTS = 50
 _MAX_LABEL = 200
 _MAX_LABELS = 20
 _MAX_VALUE = 1000
+_MAX_COMMANDS = 10
+_MAX_COMMAND = 1000
 
 
 class WebhookNotifier:
@@ -125,7 +128,8 @@ def body_of(message: Message) -> dict[str, Any]:
     """Return the body of a message, as `schema` describes it."""
     parts = {name: getattr(message, name)[: limit + 1] for name, limit in _LIMITS.items()}
     facts = [Fact(f.label[: _MAX_LABEL + 1], f.value[: _MAX_VALUE + 1]) for f in message.facts[:_MAX_FACTS]]
-    short = replace(message, **parts, facts=tuple(facts))
+    commands = [command[: _MAX_COMMAND + 1] for command in message.commands[:_MAX_COMMANDS]]
+    short = replace(message, **parts, facts=tuple(facts), commands=tuple(commands))
     return {
         "version": VERSION,
         "key": message_id(message),
@@ -144,9 +148,20 @@ def body_of(message: Message) -> dict[str, Any]:
             clip(neutral(name), _MAX_LABEL): clip(neutral(value), _MAX_LABEL)
             for name, value in list(message.labels.items())[:_MAX_LABELS]
         },
+        "commands": [clip(neutral(command), _MAX_COMMAND) for command in commands],
+        "plot": None if message.plot is None else _harmless(bounded(message.plot).as_json()),
         "time": rfc3339(message.wall_time),
         "text": clip(tame(plain(short)[:_MAX_TEXT]), _MAX_TEXT),
     }
+
+
+def _harmless(part: Any) -> Any:
+    """Make every text in JSON-ready data harmless; bounded it is already."""
+    if isinstance(part, str):
+        return clip(neutral(part), _MAX_LABEL)
+    if isinstance(part, list):
+        return [_harmless(each) for each in part]
+    return {name: _harmless(each) for name, each in part.items()} if isinstance(part, dict) else part
 
 
 def rfc3339(wall_time: float) -> str | None:
@@ -197,6 +212,13 @@ def schema() -> dict[str, Any]:
             "additionalProperties": _text(_MAX_LABEL, "of the rule and of the run, from sentinel.toml"),
             "description": "by name",
         },
+        "commands": {
+            "type": "array",
+            "maxItems": _MAX_COMMANDS,
+            "description": "command lines to go on with, to be copied as they stand",
+            "items": _text(_MAX_COMMAND, "one command line"),
+        },
+        "plot": _plot_schema(),
         "time": {
             "type": ["string", "null"],
             "format": "date-time",
@@ -211,6 +233,41 @@ def schema() -> dict[str, Any]:
         "properties": fields,
         "required": list(fields),
     }
+
+
+def _plot_schema() -> dict[str, Any]:
+    number = {"type": ["number", "string"], "description": "a number, or NaN, inf, -inf as text"}
+    point = {"type": "array", "items": number, "minItems": 2, "maxItems": 2}
+    part = {"type": "array", "items": point, "maxItems": MOST_POINTS}
+    line = {
+        "label": _text(_MAX_LABEL, "what it is"),
+        "parts": {"type": "array", "items": part, "description": "(step, value), a list for each attempt"},
+        "is_limit": {"type": "boolean", "description": "it is what the others are held against"},
+    }
+    mark = {
+        "kind": {"enum": list(MARKS)},
+        "step": number,
+        "label": _text(_MAX_LABEL, "in a few words"),
+        "to_step": {"type": ["number", "null"], "description": "of a rollback, where the run went on from"},
+    }
+    return {
+        "type": ["object", "null"],
+        "description": "what is to be drawn, for whoever draws it; with a story's first and last message",
+        "properties": {
+            "title": _text(_MAX_LABEL, "in words"),
+            "subtitle": _text(_MAX_LABEL, "of which run"),
+            "axis": _text(_MAX_LABEL, "what its steps count"),
+            "lines": {"type": "array", "maxItems": MOST_SERIES, "items": _object(line)},
+            "limit": {"type": ["number", "string", "null"], "description": "a level of the lines' own unit"},
+            "limit_label": _text(_MAX_LABEL, "what the limit is"),
+            "marks": {"type": "array", "maxItems": MOST_MARKS, "items": _object(mark)},
+        },
+        "required": ["title", "subtitle", "axis", "lines", "limit", "limit_label", "marks"],
+    }
+
+
+def _object(properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": list(properties)}
 
 
 def _text(limit: int, description: str, **more: str) -> dict[str, Any]:

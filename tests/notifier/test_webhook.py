@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import json
+import math
 import socket
 import time
 from collections.abc import Callable
@@ -15,6 +17,7 @@ import pytest
 
 from notifier.base import Permanent, Transient
 from notifier.contract import Arrived, check, hostile, http_faults, sample
+from notifier.plot import Line, Mark, Plot
 from notifier.post import MAX_RETRY_AFTER, Endpoint, retry_after
 from notifier.webhook import MAX_BYTES, WebhookNotifier, body_of, message_id, schema
 from tests.post_stub import KEY, Post, PostStub, server
@@ -52,6 +55,25 @@ def test_the_webhook_keeps_the_contract(server: PostStub) -> None:
         max_bytes=MAX_BYTES,
     )
     assert findings == []
+
+
+def test_a_plot_and_commands_are_data_for_whoever_draws() -> None:
+    """As in the journal, but that no text of it acts on a terminal."""
+    plot = Plot(
+        "t\x1b[31m",
+        "s",
+        "step",
+        (Line("q", (((1, 2.5), (2, math.nan)),)),),
+        50.0,
+        "limit 50",
+        (Mark("onset", 1, "x"),),
+    )
+    body = body_of(replace(sample(), plot=plot, commands=("sentinel status",) * 20))
+    jsonschema.validate(json.loads(json.dumps(body, allow_nan=False)), schema())
+    assert body["plot"]["title"] == "t\\x1b[31m"
+    assert body["plot"]["lines"][0]["parts"] == [[[1, 2.5], [2, "nan"]]]
+    assert body["commands"] == ["sentinel status"] * 10
+    assert body_of(sample())["plot"] is None
 
 
 def test_every_body_is_what_the_schema_says(server: PostStub) -> None:
