@@ -92,6 +92,7 @@ class Engine:
         self._clock = clock
         self.job = Job(journal, mail, state, settings, processes or Processes(), clock, act=act)
         self._watchdog = WatchdogAlert(journal, settings.service.sentinel.watchdog_every)
+        self._rules = [rule.name for rule in settings.rules.rules if rule.enabled]
         self._named = Named(named or {})
         self._tools = Tools(
             settings, journal, mail, clock, act, gates, self.job, Holders(clock), self._named, reach
@@ -328,7 +329,7 @@ class Engine:
                 refusal = self._command(name, request, now)
                 return Outcome("refused", refusal) if refusal else Outcome("taken", "taken")
             case Silence():
-                return self._mail.silences.begin(request, self._fleet, now)
+                return self._mail.silences.begin(request, self._fleet, now, self._rules)
             case Expire():
                 return self._mail.silences.expire(request, now)
             case Ack():

@@ -68,11 +68,12 @@ class Silences:
         self._known: list[Active] | None = None
         self._next_end = -math.inf  # whether one has ended since the last process was here is not known
 
-    def begin(self, asked: Silence, runs: Iterable[str], now: float) -> Outcome:
+    def begin(self, asked: Silence, runs: Iterable[str], now: float, rules: Iterable[str] = ()) -> Outcome:
         """Put a silence into force; one that fits nothing known is taken, and that is said.
 
         Args:
             asked: what is to be silent. runs: names of the runs there are. now: wall time.
+            rules: names of the rules there are.
         """
         if asked.ends <= now:
             return Outcome(
@@ -97,11 +98,11 @@ class Silences:
         if not fits:
             hint = nearest(asked.run, list(runs))
             return Outcome("done", f"{what}. No run is called so yet{f'; {hint}' if hint else ''}")
-        keys = [(row["run"], row["key"]) for row in self._journal.rows("SELECT run, key FROM alerts")]
-        covered = sum(silence.covers(self._names(run), key) for run, key in keys)
-        if not covered and asked.rule != "*":
-            hint = nearest(asked.rule, sorted({key.partition("[")[0] for _, key in keys}))
-            return Outcome("done", f"{what}. No alert is called so yet{f'; {hint}' if hint else ''}")
+        keys = [row["key"] for row in self._journal.rows("SELECT DISTINCT key FROM alerts")]
+        known = sorted({*rules, *(key.partition("[")[0] for key in keys)})
+        if not any(fnmatchcase(name, asked.rule) for name in (*known, *keys)):
+            hint = nearest(asked.rule, known)
+            return Outcome("done", f"{what}. No rule is called so{f'; {hint}' if hint else ''}")
         going = sum(silence.covers(self._names(run), key) for run, key in self.going())
         return Outcome("done", f"{what}. It covers {len(fits)} runs, and {going} alerts that fire")
 

@@ -298,6 +298,9 @@ def test_a_silence_that_fits_nothing_names_what_is_near(desk: Desk) -> None:
         desk.alert(opened("prod/one", "td3/loss"))
         found = desk.mail.silences.begin(Silence("prod/onne", T0 + 60, "ann", "w"), ["prod/one"], T0)
         rule = desk.mail.silences.begin(Silence("prod/*", T0 + 60, "ann", "w", "td3/los"), ["prod/one"], T0)
+        to_come = Silence("prod/*", T0 + 60, "ann", "w", "td3/later")
+        later = desk.mail.silences.begin(to_come, ["prod/one"], T0, ["td3/later"])
+    assert "No rule" not in later.text
     assert "did you mean 'prod/one'?" in found.text
     assert "did you mean 'td3/loss'?" in rule.text
 
