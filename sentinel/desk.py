@@ -25,7 +25,7 @@ from notifier.message import Message
 from sentinel.errors import SentinelError
 from sentinel.inbox import drop
 from sentinel.journal import Journal
-from sentinel.questions import find, settled
+from sentinel.questions import find, has_questions, settled
 from sentinel.requests import Answer
 from sentinel.state import JOURNAL
 from sentinel.status import print_status, read_status
@@ -212,6 +212,8 @@ class Desk:
         if not (self._folder / JOURNAL).exists():
             return
         with closing(Journal(self._folder / JOURNAL, read_only=True)) as journal:
+            if not has_questions(journal):
+                return
             refused = self._refused(journal)
             edits = self._settled(journal)
         for each, text in refused:
@@ -257,7 +259,7 @@ class Desk:
         if not (self._folder / JOURNAL).exists():
             return None
         with closing(Journal(self._folder / JOURNAL, read_only=True)) as journal:
-            return find(journal, number)
+            return find(journal, number) if has_questions(journal) else None
 
 
 def _table(value: object) -> Mapping[str, Any]:

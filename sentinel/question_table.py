@@ -12,7 +12,7 @@ from rich.text import Text
 
 from notifier.format import utc
 from sentinel.journal import Journal
-from sentinel.questions import UNANSWERED, find, open_questions
+from sentinel.questions import UNANSWERED, find, has_questions, open_questions
 from sentinel.state import JOURNAL, state_folder
 from sentinel.terminal import console_on
 
@@ -25,7 +25,8 @@ def read_questions(logdir: Path, chosen: Path | None) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     with closing(Journal(path, read_only=True)) as journal:
-        return [{name: row[name] for name in _SHOWN} for row in open_questions(journal)]
+        found = open_questions(journal) if has_questions(journal) else ()
+        return [{name: row[name] for name in _SHOWN} for row in found]
 
 
 def exists(logdir: Path, chosen: Path | None, number: int) -> bool:
@@ -34,7 +35,7 @@ def exists(logdir: Path, chosen: Path | None, number: int) -> bool:
     if not path.exists():
         return False
     with closing(Journal(path, read_only=True)) as journal:
-        return find(journal, number) is not None
+        return has_questions(journal) and find(journal, number) is not None
 
 
 def as_json(questions: Sequence[dict[str, Any]]) -> dict[str, Any]:

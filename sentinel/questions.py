@@ -122,6 +122,11 @@ def _choices(verb: str) -> tuple[str, ...]:
     return ("act", "hold", "silence") if verb == "terminate" else ("act", "hold", "terminate", "silence")
 
 
+def has_questions(journal: Journal) -> bool:
+    """Whether this journal can hold questions: one that an older sentinel left cannot."""
+    return bool(journal.rows("SELECT 1 FROM sqlite_master WHERE name = 'answers'"))
+
+
 def find(journal: Journal, number: int) -> Any | None:
     """Return a question's row."""
     rows = journal.rows(f"{_ROWS} WHERE id = ?", number)

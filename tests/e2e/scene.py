@@ -159,7 +159,7 @@ class Scene:
             return []
         journal = Journal(path, read_only=True)
         try:
-            made = journal.rows("SELECT 1 FROM sqlite_master WHERE name = 'requests'")
+            made = journal.rows("SELECT 1 FROM sqlite_master WHERE name = 'answers'")
             return [dict(row) for row in journal.rows(query, *arguments)] if made else []
         finally:
             journal.close()

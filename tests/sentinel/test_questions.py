@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from rules.source import RuleErrors
+from sentinel.cli import main
+from sentinel.config import load
+from sentinel.desks import Desks
 from sentinel.inbox import Answer, drop
+from sentinel.question_table import as_json, exists, print_questions, read_questions
 from tests.fakes import FakeClock
 from tests.sentinel.event_files import T0
 from tests.sentinel.scene import RULES, Scene
@@ -32,9 +40,6 @@ def scene_of(tmp_path: Path, default: str = "hold", *, act: bool = True) -> Scen
 
 def save(scene: Scene, step: int) -> None:
     """Write a whole checkpoint."""
-    import hashlib
-    import json
-
     folder = scene.logdir / "a" / "checkpoints" / f"00-{step:08d}"
     folder.mkdir(parents=True)
     (folder / "w").write_bytes(b"w")
@@ -186,3 +191,98 @@ def test_an_answer_that_does_not_count_is_written_down(tmp_path: Path) -> None:
     assert (row["who"], row["outcome"]) == ("mallory", "mallory is no approver")
     assert [row["state"] for row in questions(scene)] == ["open"]
     assert "there is no question 99 (open: 1)" in reply(scene, "act", 99)
+
+
+def test_the_list_shows_what_is_open_and_the_time_that_is_left(tmp_path: Path) -> None:
+    """The most urgent first; and nothing is a sentence too."""
+    scene = scene_of(tmp_path)
+    found = read_questions(scene.logdir, scene.state)
+    out = io.StringIO()
+    print_questions(found, found[0]["deadline"] - 50, out)
+    assert "rollback to 00-00000400" in out.getvalue()
+    assert "50 s" in out.getvalue()
+    assert as_json(found)["questions"][0]["default"] == "hold"
+    assert exists(scene.logdir, scene.state, 1)
+    reply(scene, "hold")
+    out = io.StringIO()
+    print_questions(read_questions(scene.logdir, scene.state), 0.0, out)
+    assert out.getvalue() == "nothing is asked\n"
+    assert exists(scene.logdir, scene.state, 1)
+    assert not exists(scene.logdir, scene.state, 9)
+    assert not exists(scene.logdir, tmp_path / "nowhere", 1)
+
+
+def test_an_answer_to_a_question_that_was_never_put_is_a_mistake(tmp_path: Path) -> None:
+    """Exit code 2; and an answer without its question is one too."""
+    where = ("--logdir", str(tmp_path), "--state", str(tmp_path / "state"))
+    assert main(["approve", "7", *where]) == 2
+    assert main(["approve", "--hold", *where]) == 2
+    assert main(["approve", *where]) == 0
+
+
+def test_a_desk_without_a_token_keeps_nothing_from_working(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told in one line, and what the variable holds is not repeated."""
+    monkeypatch.setenv("SLACK_BOT_TOKEN", "xoxb-1")
+    monkeypatch.setenv("SLACK_APP_TOKEN", "xoxb-not-that-kind")
+    config = tmp_path / "sentinel.toml"
+    table = '[notify.slack]\nchannel = "#x"\napp_token_env = "SLACK_APP_TOKEN"\napprovers = ["U0ADA"]\n'
+    config.write_text(f'version = 1\ninclude = ["pack:generic"]\n{table}')
+    said: list[str] = []
+    desks = Desks(tmp_path, tmp_path, FakeClock(T0), said.append)
+    desks.follow(load(config))
+    desks.close()
+    (line,) = said
+    assert "SLACK_APP_TOKEN holds no app-level token" in line
+    assert "not-that-kind" not in line
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ('approvers = ["U0ADA"]', "app_token_env"),
+        ('app_token_env = "A"\napprovers = ["ada"]', "'ada' is no user id"),
+        ('app_token_env = "xapp-1-secret"', "the name of an environment variable"),
+    ],
+)
+def test_who_approves_is_written_right(tmp_path: Path, table: str, words: str) -> None:
+    """User ids, and a variable by its name."""
+    config = tmp_path / "sentinel.toml"
+    config.write_text(f'version = 1\n[notify.slack]\nchannel = "#x"\n{table}\n')
+    with pytest.raises(RuleErrors) as raised:
+        load(config)
+    assert words in str(raised.value)
+    assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("rung", "words"),
+    [
+        ('do = ["notify"], approve = true', "this rung only tells"),
+        ('do = ["checkpoint"], deadline = "5m"', "this rung asks nobody"),
+        ('do = ["checkpoint"], approve = true, deadline = "5 points"', "points mean nothing here"),
+        ('do = ["checkpoint"], approve = true, default = "wait"', "'wait' means nothing here"),
+        ('do = ["checkpoint"], approve = 1', "true or false"),
+    ],
+)
+def test_a_rung_asks_in_a_right_way_or_is_told_what_is_wrong(tmp_path: Path, rung: str, words: str) -> None:
+    """With its place in the file."""
+    config = tmp_path / "sentinel.toml"
+    config.write_text(f"version = 1\n[ladders.l]\nrungs = [\n  {{ {rung} }},\n]\n")
+    with pytest.raises(RuleErrors) as raised:
+        load(config)
+    assert words in str(raised.value)
+    assert "sentinel.toml:4" in str(raised.value)
+
+
+def test_check_says_who_can_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And that nobody can where no approver is named."""
+    config = tmp_path / "sentinel.toml"
+    rungs = '[ladders.l]\nrungs = [{ do = ["checkpoint"], approve = true }]\n'
+    slack = '[notify.slack]\nchannel = "#x"\napp_token_env = "A"\n'
+    config.write_text(f'version = 1\ninclude = ["pack:generic"]\n{rungs}{slack}')
+    assert main(["check", str(config)]) == 0
+    said = capsys.readouterr().out
+    assert "nobody can answer a question there" in said
+    assert "asked before it is done: l; `sentinel approve` answers" in said
