@@ -216,7 +216,7 @@ class SlackSocket:
             case "hello":
                 self._greeted_at = self._monotonic()
                 if self.trouble:
-                    if self._failures > 1:
+                    if self._failures >= 2:
                         self._say("slack: connected again; buttons and mentions are heard")
                     self.trouble = ""
             case "disconnect":
@@ -245,7 +245,7 @@ class SlackSocket:
                 self._state.terminated = True  # not acknowledged, so it comes again, and is known then
 
     def _trouble(self, why: str) -> None:
-        if not self.trouble or self._failures == 2 or self.dead:
+        if self._failures == 2 or self.dead:  # once may happen to anybody
             rest = "until the sentinel is started again" if self.dead else "it is tried again"
             self._say(f"{why}; buttons and mentions are not heard, {rest}. `sentinel approve` works.")
         self.trouble = why

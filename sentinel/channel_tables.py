@@ -67,6 +67,15 @@ def web_address(value: SecretStr) -> SecretStr:
     return value
 
 
+def _user(text: str) -> str:
+    if re.fullmatch(r"[UW][A-Z0-9]{2,30}", text) is None:
+        raise ValueError(
+            f'{text!r} is no user id; write one like "U0123ABCD" (in Slack: the person\'s profile, ⋮, '
+            "Copy member ID)"
+        )
+    return text
+
+
 _PERIODS = {"m": 60.0, "h": 3600.0, "d": 86_400.0}
 
 
@@ -142,6 +151,22 @@ class SlackTable(PeoplesTable):
     channel: Annotated[str, Field(min_length=1)]
     token_env: VariableName = "SLACK_BOT_TOKEN"  # noqa: S105  a variable's name; a token never stands in a file
     base_url: str | None = None
+    app_token_env: VariableName | None = None
+    approvers: tuple[Annotated[str, AfterValidator(_user)], ...] = ()
+
+    @model_validator(mode="after")
+    def _heard(self) -> SlackTable:
+        if self.approvers and self.app_token_env is None:
+            raise ValueError(
+                "approvers answer by buttons, and those are heard with an app-level token: "
+                "name its variable in app_token_env (docs/approvals.md)"
+            )
+        return self
+
+    @property
+    def listens(self) -> bool:
+        """Whether what people press and write there is heard."""
+        return self.app_token_env is not None
 
 
 class WebhookTable(ChannelTable):

@@ -60,9 +60,10 @@ def open_channel(table: Channel) -> Notifier:
         case SlackTable():
             from notifier.slack import SlackNotifier
 
+            buttons = table.listens and bool(table.approvers)
             if table.base_url is None:
-                return SlackNotifier(table.channel, table.token_env)
-            return SlackNotifier(table.channel, table.token_env, base_url=table.base_url)
+                return SlackNotifier(table.channel, table.token_env, buttons=buttons)
+            return SlackNotifier(table.channel, table.token_env, base_url=table.base_url, buttons=buttons)
         case WebhookTable():
             from notifier.webhook import WebhookNotifier
 

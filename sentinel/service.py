@@ -14,6 +14,7 @@ from rules.gate import Ending
 from sentinel.channels import open_channels
 from sentinel.clock import AwakeClock, Clock
 from sentinel.config import Settings
+from sentinel.desks import Desks
 from sentinel.errors import StateError
 from sentinel.gate_watch import final_code
 from sentinel.interrupts import held
@@ -90,6 +91,7 @@ def _serve(
     signs = LifeSigns(own(), plan.settings, clock.monotonic)
     port = MetricsPort(folder / JOURNAL, clock)
     port.follow(plan.settings)
+    desks = Desks(folder, logdir, clock)
     try:
         watcher = Watcher(
             logdir, folder, plan, clock, wake=wakeup.ring, open_channels=_channels, pulse=signs.pulse
@@ -99,6 +101,7 @@ def _serve(
         wakeup.close()
         lock.release()
         raise
+    desks.follow(plan.settings)
     print(
         neutral(_greeting(plan, logdir, folder, reason=wakeup.reason), lines=True),
         file=sys.stderr,
@@ -111,12 +114,12 @@ def _serve(
                 if said:
                     print(neutral(f"sentinel: {said}"), file=sys.stderr, flush=True)
                 signs.ready()
-                look = partial(_look_or_reload, watcher, signs, port, wakeup, clock, signals, reload)
+                look = partial(_look_or_reload, watcher, signs, (port, desks), wakeup, clock, signals, reload)
                 code = _supervise(watcher, signals, look, wakeup, clock, gated=plan.gates is not None)
         else:
             with Stop(wakeup.ring) as stop:
                 signs.ready()
-                look = partial(_look_or_reload, watcher, signs, port, wakeup, clock, stop, reload)
+                look = partial(_look_or_reload, watcher, signs, (port, desks), wakeup, clock, stop, reload)
                 code = _until(watcher, look, wakeup, clock, stop.poll)
             signs.close()
             watcher.drain(DRAIN)
@@ -125,6 +128,7 @@ def _serve(
         code = 128 + signal.SIGINT  # asked a second time: what is undelivered waits for the next start
     finally:
         signs.close()
+        desks.close()
         port.close()
         watcher.close()
         wakeup.close()
@@ -143,7 +147,7 @@ def _look(watcher: Watcher, signs: LifeSigns, port: MetricsPort, wakeup: Wakeup,
 def _look_or_reload(
     watcher: Watcher,
     signs: LifeSigns,
-    port: MetricsPort,
+    outward: tuple[MetricsPort, Desks],
     wakeup: Wakeup,
     clock: Clock,
     stop: Stop | Forwarding,
@@ -152,8 +156,9 @@ def _look_or_reload(
     """Put other rules into force where that was asked for, then look."""
     if stop.take_reload() and reload is not None and read_again(watcher, reload, clock.wall()):
         signs.follow(watcher.plan.settings)
-        port.follow(watcher.plan.settings)
-    _look(watcher, signs, port, wakeup, clock)
+        for each in outward:
+            each.follow(watcher.plan.settings)
+    _look(watcher, signs, outward[0], wakeup, clock)
 
 
 def _until(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 
 from notifier.format import neutral
@@ -31,7 +32,23 @@ def check(options: argparse.Namespace) -> int:
     )
     print(neutral(fine))
     print(f"  {_memory(settings)}")
+    for line in _approvals(settings):
+        print(neutral(f"  {line}"))
     return 0
+
+
+def _approvals(settings: Settings) -> Iterator[str]:
+    """Say who can answer what is asked before it is done."""
+    ladders = settings.rules.ladders
+    asking = [name for name, spec in ladders.items() if any(rung.approve for rung in spec.rungs)]
+    slack = settings.service.notify.slack
+    if slack is not None and slack.enabled and slack.listens and not slack.approvers:
+        yield "[notify.slack] has no approvers: nobody can answer a question there"
+    if not asking:
+        return
+    can = len(slack.approvers) if slack is not None and slack.enabled else 0
+    there = f", and {can} people by buttons in Slack" if can else ""
+    yield f"asked before it is done: {', '.join(asking)}; `sentinel approve` answers{there}"
 
 
 def _memory(settings: Settings) -> str:
