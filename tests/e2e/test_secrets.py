@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -27,6 +28,7 @@ from tests.e2e.scene import Scene, until
 from tests.sentinel.event_files import scalar
 from tests.slack_stub import TOKEN as SLACK_TOKEN
 from tests.slack_stub import Reply, SlackStub
+from tests.socket_stub import APP_TOKEN
 
 PING = "ping-0f5e4c1b-of-a-dead-mans-switch"
 PROXY = "pr0xy-p4ssw0rd-in-a-variable"
@@ -35,7 +37,7 @@ SIGN = "s1gn-key-of-a-webhook"
 BEARER = "b3arer-token-of-a-webhook"
 APPRISE = "appr1se-key-in-an-address"
 ALERTMANAGER = "alertm4nager-key-in-an-address"
-SECRETS = (SLACK_TOKEN, PING, PROXY, HOOK, SIGN, BEARER, APPRISE, ALERTMANAGER)
+SECRETS = (SLACK_TOKEN, APP_TOKEN, PING, PROXY, HOOK, SIGN, BEARER, APPRISE, ALERTMANAGER)
 
 CRASH = """
 import sys
@@ -158,16 +160,35 @@ def test_every_setting_that_holds_or_names_a_secret_is_set_in_these_tests() -> N
     found = {name for name, kind in tables(Service) if kind or name.endswith("_env")}
     hook = {f"notify.webhook.{key}_env" for key in ("url", "secret", "token")}
     manager = {f"notify.alertmanager.{key}" for key in ("url", "url_env", "token_env")}
-    channels = {"notify.slack.token_env", "notify.apprise.urls_env", *hook, *manager}
+    channels = {
+        "notify.slack.token_env",
+        "notify.slack.app_token_env",
+        "notify.apprise.urls_env",
+        *hook,
+        *manager,
+    }
     assert found == {"sentinel.ping_url", "sentinel.ping_url_env", *channels}
+
+
+class Heard(Scene):
+    """A scene whose Slack is listened to besides."""
+
+    def write_rules(self, **changes: Any) -> None:
+        super().write_rules(**changes)
+        table = 'channel = "#training"\napp_token_env = "SLACK_APP_TOKEN"\napprovers = ["U0ADA"]\n'
+        rules = self.config.read_text(encoding="utf-8").replace('channel = "#training"\n', table)
+        self.config.write_text(rules, encoding="utf-8")
 
 
 class Place:
     """A scene of its own below the test's folder, with its own Slack."""
 
-    def __init__(self, folder: Path, name: str, slack: SlackStub, more: str, hook: str) -> None:
+    def __init__(
+        self, folder: Path, name: str, slack: SlackStub, more: str, hook: str, kind: type[Scene] = Heard
+    ) -> None:
         (folder / name).mkdir()
-        self.scene = Scene(folder / name, slack)
+        self.scene = kind(folder / name, slack)
+        self.scene.environment["SLACK_APP_TOKEN"] = APP_TOKEN
         self.scene.write_rules(mode="observe", more=more)
         self.scene.environment |= {"OUR_SWITCH": "", "PYTHONFAULTHANDLER": "1"}
         self.scene.environment |= {"OUR_HOOK": hook, "OUR_SIGN": SIGN, "OUR_BEARER": BEARER}
@@ -207,6 +228,7 @@ def test_no_secret_is_left_anywhere(
             erring,
             f'\n[sentinel]\nping_url = "{switch}/{PING}"\n{CHANNELS}{PHONES}',
             f"{switch}/{HOOK}",
+            Scene,
         )
         erring.script(
             Reply(500, SLACK_TOKEN.encode()),
@@ -222,7 +244,7 @@ def test_no_secret_is_left_anywhere(
         # Both hang.
         hangs = Place(tmp_path, "hangs", deaf, NEVER, f"{switch}/hang/{HOOK}")
         hangs.scene.environment["OUR_SWITCH"] = f"{switch}/hang/{PING}"
-        deaf.script(*[Reply(hang=True)] * 9)
+        deaf.script(*[Reply(hang=True)] * 12)
         places = [errs, nobody, hangs]
         try:
             first = errs.scene.sentinel()
@@ -242,6 +264,9 @@ def test_no_secret_is_left_anywhere(
             nobody.scene.environment["http_proxy"] = f"http://127.0.0.1:{PROXY}"
             second = nobody.scene.sentinel()
             until(lambda: "InvalidURL" in nobody.reasons(), "the proxy's address is none")
+            until(
+                lambda: "buttons and mentions are not heard" in nobody.scene.said("sentinel.log"), "unheard"
+            )
             until(lambda: deaf.calls and any("hang" in path for path in Echo.seen), "both hang")
             errs.scene.write_rules(mode="observe", more=f'\n[sentinel]\nping_url = ["{switch}/{PING}"]\n')
             first.send_signal(signal.SIGHUP)
@@ -315,6 +340,8 @@ BROKEN = {
     "over a line's end": '[sentinel]\nping_url = "https://x/\n{secret}"\n',
     "twice": '[sentinel]\nping_url = "https://x/{secret}"\nping_url = "https://x/{secret}"\n',
     "the token itself": '[notify.slack]\nchannel = "#c"\ntoken = "{secret}"\n',
+    "the app's token for its name": '[notify.slack]\nchannel = "#c"\napp_token_env = "{secret}"\n',
+    "the app's token for a user": '[notify.slack]\nchannel = "#c"\napp_token = "{secret}"\n',
     "the token for its name": '[notify.slack]\nchannel = "#c"\ntoken_env = "{secret}"\n',
     "an Alertmanager's address": '[notify.alertmanager]\nurl = "x://{secret}"\n',
     "an Alertmanager's address twice": '[notify.alertmanager]\nurl = "https://{secret}"\nurl_env = "A"\n',
