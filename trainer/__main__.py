@@ -42,7 +42,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         asked = configuration.from_arguments(given)
     except ConfigError as error:
         return _refuse(error)
-    return train(asked, joined())
+    ranks = joined()
+    try:
+        return train(asked, ranks)
+    finally:
+        ranks.part()
 
 
 def train(asked: configuration.Request, ranks: Alone) -> int:

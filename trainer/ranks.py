@@ -82,6 +82,9 @@ class Alone:
     def leave(self) -> None:
         """The run has ended, on all ranks."""
 
+    def part(self) -> None:
+        """This process ends, however the run went; more than once is once."""
+
 
 class Gloo(Alone):
     """One of several ranks, over the default process group, which it joins.
@@ -143,7 +146,13 @@ class Gloo(Alone):
 
     def leave(self) -> None:
         dist.barrier()  # who parted first would break the last collective of the others
-        dist.destroy_process_group()
+        self.part()
+
+    def part(self) -> None:
+        # Left to the interpreter's end, gloo's threads are at times still there then, and the process aborts:
+        # "terminate called without an active exception", and another exit code than the run's.
+        if dist.is_initialized():
+            dist.destroy_process_group()
 
 
 def joined() -> Alone:

@@ -228,3 +228,19 @@ def test_a_batch_that_does_not_come_out_even_is_refused(
     monkeypatch.setattr(Alone, "count", 3)
     assert main(["--logdir", str(tmp_path / "run"), "--batch_size", str(SMALL["batch_size"])]) == 2
     assert "--batch_size 16 cannot be shared out evenly over 3 ranks" in capsys.readouterr().err
+
+
+def test_a_process_parts_from_the_others_however_it_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that is refused parts too: at the interpreter's end gloo's threads would abort the process."""
+    parted = []
+
+    class Noting(Alone):
+        def part(self) -> None:
+            parted.append("parted")
+
+    monkeypatch.setattr("trainer.__main__.joined", Noting)
+    (tmp_path / "run" / "checkpoints" / "00-00000001").mkdir(parents=True)
+    assert main(["--logdir", str(tmp_path / "run")]) == 2
+    assert parted == ["parted"]
