@@ -59,6 +59,10 @@ class Desk:
     def start(self) -> None:
         """Take up what the journal knows, as after a SIGKILL."""
         self.journal = Journal(self.path)
+        self.rise()
+
+    def rise(self) -> None:
+        """Have nothing but what the journal holds."""
         outbox: Any = self.post
         self.mail = Mail(self.journal, outbox, lambda _m: ("slack",), policies={"slack": self.policy})
 
