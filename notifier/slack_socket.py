@@ -38,6 +38,9 @@ STALE_AFTER = 25.0
 STEADY_AFTER = 10.0
 """Seconds that a connection has to hold before the next one is opened without a pause."""
 
+FIRST_DELAY = 1.0
+"""Seconds of the first such pause; doubled with each further failure."""
+
 MAX_DELAY = 60.0
 """Seconds; the longest pause between two attempts to connect. Slack refreshes a connection every few hours.
 """
@@ -152,7 +155,9 @@ class SlackSocket:
             if not steady:
                 if not (self._refresh and self._failures == 1):
                     self._trouble(why)
-                delay = min(MAX_DELAY, 2.0 ** min(self._failures - 1, 10)) * (1.0 + 0.5 * self._jitter())
+                delay = min(MAX_DELAY, FIRST_DELAY * 2.0 ** min(self._failures - 1, 10)) * (
+                    1.0 + 0.5 * self._jitter()
+                )
                 wait = max(wait, 0.2 if self._refresh and self._failures == 1 else delay)
             self._stopping.wait(wait)
 

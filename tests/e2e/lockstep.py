@@ -1,6 +1,6 @@
 """One story, told again and again, each time with the sentinel killed at another statement of its journal.
 
-    python -m tests.e2e.lockstep quick|slow FOLDER RULES.toml POINT…        POINT 0: not killed
+    python -m tests.e2e.lockstep quick|slow|asked FOLDER RULES.toml POINT…        POINT 0: not killed
 
 This process is the trainer: the job of job.py, a step at a time. The sentinel is a child that is forked for
 it; it ticks when told to over a pipe, on a clock that only the trainer moves, so that the same story can be
@@ -29,18 +29,22 @@ import sentinel.dispatch
 from notifier.message import Message
 from sentinel.config import load
 from sentinel.engine import Engine
+from sentinel.inbox import Answer, drop
 from sentinel.journal import Journal
 from sentinel.mail import Mail
 from sentinel.outbox import Outbox
+from sentinel.questions import open_questions
 from sentinel.state import JOURNAL
 from tests.e2e.job import Job
 
 GAPS: dict[str, Callable[[int], float]] = {
     "quick": lambda _step: 0.4,
     "slow": lambda step: 31.0 if step in (8, 20) else 3.0,
+    "asked": lambda _step: 0.4,
 }
 """Seconds between two steps of the job, by the story's clock: between slow ones each tick of the rules has
-been closed by silence, and some are so far apart that silence itself is judged.
+been closed by silence, and some are so far apart that silence itself is judged. When it is asked, somebody
+answers: what is asked first by two people at once, and everything that is asked after that.
 """
 
 CHANGES = re.compile(r"\s*(BEGIN|COMMIT|INSERT|UPDATE|DELETE)", re.IGNORECASE)
@@ -222,10 +226,15 @@ def tell(gap: Callable[[int], float], folder: Path, rules: Path, point: int) -> 
     )
     child = Sentinel(serve, point)
     steps = 0
+    answered: set[int] = set()
+    around: list[int] = []  # touches when the first question had been put, and when its rollback was done
     while job.step < END or not job.healthy:
         job.train()
         next_step = clock.now + gap(job.step)
         child.tick(clock.now)
+        answer(folder, answered)
+        if (answered and not around) or (len(around) == 1 and "rollback" in (run / "effects").read_text()):
+            around.append(child.touches)
         while clock.now < next_step - 1.0:
             clock.now += 1.0
             child.tick(clock.now)
@@ -239,13 +248,31 @@ def tell(gap: Callable[[int], float], folder: Path, rules: Path, point: int) -> 
         clock.now += 1.0
         child.tick(clock.now)
     child.end()
-    return {"point": point, "killed": child.killed, "touches": child.touches, **_left(folder, run)}
+    return {
+        "point": point,
+        "killed": child.killed,
+        "touches": child.touches,
+        "around": around,
+        **_left(folder, run),
+    }
+
+
+def answer(folder: Path, answered: set[int]) -> None:
+    """Approve whatever is asked, two people at once; each question is answered once."""
+    journal = Journal(folder / "state" / JOURNAL, read_only=True)
+    for row in open_questions(journal):
+        if row["id"] not in answered:
+            answered.add(row["id"])
+            drop(Answer(row["id"], "act", "ada"), folder / "state")
+            drop(Answer(row["id"], "act", "bob"), folder / "state")
+    journal.close()
 
 
 def _left(folder: Path, run: Path) -> dict[str, Any]:
     journal = Journal(folder / "state" / JOURNAL, read_only=True)
     transitions = journal.rows("SELECT * FROM transitions ORDER BY id")
     commands = journal.rows("SELECT id, verb, state, checkpoint, asked_step FROM commands ORDER BY id")
+    questions = journal.rows("SELECT id, state, what FROM questions ORDER BY id")
     unsent = journal.rows("SELECT key FROM messages WHERE state != 'sent'")
     told = [
         f"{t['key']} {t['before']} {t['after']} {t['step']} {t['onset_step']} {t['actions']}"
@@ -253,6 +280,7 @@ def _left(folder: Path, run: Path) -> dict[str, Any]:
     ]
     return {
         "transitions": told,
+        "questions": [list(row) for row in questions],
         "commands": [list(row) for row in commands],
         "effects": (run / "effects").read_text().splitlines(),
         "unsent": [row["key"] for row in unsent],

@@ -113,8 +113,8 @@ def test_the_command_line_answers_too_over_a_restart(scene: Scene) -> None:
 
 @pytest.mark.timeout(120)
 def test_without_an_answer_the_default_follows(scene: Scene) -> None:
-    """Three seconds, and the ladder says act; that nobody answered is told."""
-    ask(scene, "3s", "act")
+    """One second, and the ladder says act; that nobody answered is told."""
+    ask(scene, "1s", "act")
     begin(scene)
     brought_back(scene)
     row = question(scene)

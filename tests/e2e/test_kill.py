@@ -29,7 +29,10 @@ summary = "silent for {value:.0f} s"
 def tell(folder: Path, pace: str, points: list[int]) -> list[dict[str, Any]]:
     """Tell the story once undisturbed, and once for each point at which its sentinel is killed."""
     rules = folder / "sentinel.toml"
-    rules.write_text(RULES.format(mode="act", include="[]", ack="30s", slack="http://127.0.0.1:9/") + SILENCE)
+    text = RULES.format(mode="act", include="[]", ack="30s", slack="http://127.0.0.1:9/") + SILENCE
+    if pace == "asked":
+        text = text.replace('remedy = "gentler" }', 'remedy = "gentler", approve = true }')
+    rules.write_text(text)
     command = [sys.executable, "-m", "tests.e2e.lockstep", pace, str(folder / pace), str(rules), "0"]
     told = subprocess.run(
         [*command, *map(str, points)], cwd=ROOT, capture_output=True, text=True, timeout=1500, check=False
@@ -42,6 +45,7 @@ def compare(undisturbed: dict[str, Any], stories: list[dict[str, Any]]) -> None:
     """Each killed story came to what the undisturbed one came to."""
     for story in stories:
         where = f"killed at point {story['point']}"
+        assert story["questions"] == undisturbed["questions"], where
         assert story["transitions"] == undisturbed["transitions"], where
         assert story["commands"] == undisturbed["commands"], where
         assert story["effects"] == undisturbed["effects"], where
@@ -57,6 +61,31 @@ def test_a_kill_at_a_statement_of_the_journal_changes_nothing(tmp_path: Path, pa
     undisturbed, *stories = tell(tmp_path, pace, points)
     assert undisturbed["effects"] == ["1 checkpoint None", "2 rollback 00-00000012"]
     assert all(story["killed"] == 1 for story in stories)
+    compare(undisturbed, stories)
+
+
+def test_a_kill_around_an_answer_acts_once(tmp_path: Path) -> None:
+    """Two statements between the question and the rollback, by a seed; two people answer at once."""
+    (tmp_path / "first").mkdir()
+    (undisturbed,) = tell(tmp_path / "first", "asked", [])
+    assert [state for _, state, _ in undisturbed["questions"]] == ["act"]
+    assert undisturbed["effects"] == ["1 checkpoint None", "2 rollback 00-00000012"]
+    first, last = undisturbed["around"]
+    points = random.Random(3).sample(range(first, last), 2)
+    stories = tell(tmp_path, "asked", points)[1:]
+    assert all(story["killed"] == 1 for story in stories)
+    compare(undisturbed, stories)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_kill_at_any_statement_around_an_answer_acts_once(tmp_path: Path) -> None:
+    """From the question to the rollback that was done."""
+    (tmp_path / "first").mkdir()
+    (undisturbed,) = tell(tmp_path / "first", "asked", [])
+    first, last = undisturbed["around"]
+    stories = tell(tmp_path, "asked", list(range(first, last + 1)))[1:]
+    assert sum(story["killed"] for story in stories) == last + 1 - first > 10
     compare(undisturbed, stories)
 
 

@@ -36,6 +36,11 @@ def until(look: Callable[[], Any], what: str) -> None:
         time.sleep(0.01)
 
 
+@pytest.fixture(autouse=True)
+def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slack_socket, "FIRST_DELAY", 0.1)
+
+
 @pytest.fixture
 def slack() -> Iterator[SocketStub]:
     with SocketStub() as stub:
