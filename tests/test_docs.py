@@ -65,13 +65,13 @@ def lacking(names: Iterator[str] | list[str], where: str) -> list[str]:
 # -- tags ------------------------------------------------------------------------------------------
 
 
-FAMILIES = "debug|train|gradients|rewards|eval|time|simulator"
+FAMILIES = "debug|train|gradients|rewards|eval|time|simulator|actors"
 
 
 def tag_patterns() -> list[str]:
     """Every tag that the trainer writes, as a regular expression: `{…}` of an f-string is a word."""
     found = set()
-    for name in ("trainer/metrics.py", "trainer/loop.py", "trainer/simulator.py"):
+    for name in ("trainer/metrics.py", "trainer/loop.py", "trainer/learner.py", "trainer/simulator.py"):
         for node in ast.walk(ast.parse(text(name))):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 found.add(re.escape(node.value))
