@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from rules.evaluate import Program
@@ -199,6 +200,7 @@ class Curves:
         return max(fit, key=len).points() if fit else []
 
 
+@lru_cache(maxsize=4)  # a thousand runs share one program
 def named(program: Program) -> frozenset[str]:
     """Return every tag that a rule or a metric names."""
     found: set[str] = set()
