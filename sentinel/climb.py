@@ -16,6 +16,9 @@ from rules.schema import InhibitSpec, LadderSpec, LimitsSpec, RemedySpec, Verb
 from rules.verdict import Mark
 from sentinel.checkpoints import Checkpoint
 
+Approval: TypeAlias = Literal["all", "none"]
+"""Every question is answered at once: do it, or leave it."""
+
 Setting: TypeAlias = float | int | bool | str
 
 
@@ -169,9 +172,10 @@ class Settled(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Book:
-    """The parts of a configuration that the policy reads."""
+    """The parts of a configuration that the policy reads; `approval`: how a replay answers every question."""
 
     ladders: Mapping[str, LadderSpec]
     remedies: Mapping[str, RemedySpec]
     limits: LimitsSpec
     inhibit: tuple[InhibitSpec, ...] = ()
+    approval: Approval | None = None

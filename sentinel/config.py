@@ -44,6 +44,7 @@ from sentinel.channel_tables import (
     seconds,
     web_address,
 )
+from sentinel.climb import Approval
 from sentinel.clock import Clock
 from sentinel.clusters import Workload
 from sentinel.clusters.kubernetes import POD
@@ -276,12 +277,14 @@ class Settings:
     Attributes:
         service: how the sentinel runs. rules: what it watches for.
         source, packs: the file and the packs that were asked for, for commands that are to mean the same.
+        approval: how a replay answers what people would be asked; None for as the ladders say.
     """
 
     service: Service
     rules: RuleSet
     source: Path | None = None
     packs: tuple[str, ...] = ()
+    approval: Approval | None = None
 
     @cached_property
     def program(self) -> Program:
@@ -295,7 +298,8 @@ class Settings:
     @cached_property
     def book(self) -> Book:
         """What the policy reads."""
-        return Book(self.rules.ladders, self.rules.remedies, self.rules.limits, self.rules.inhibit)
+        rules = self.rules
+        return Book(rules.ladders, rules.remedies, rules.limits, rules.inhibit, self.approval)
 
     @property
     def mode(self) -> Literal["observe", "act"]:

@@ -90,7 +90,6 @@ class Judge:
         act: whether ladders are climbed; not while history is caught up with.
         present: the time by which people's time to answer runs out, seconds since the epoch; see RunFacts.
         spared: alerts whose question is being answered, so that no deadline comes between.
-        approval: how every question is answered at once, in a replay; None for as the ladder says.
         rests: says what a person has asked for that lets an alert's ladder rest; None for nothing.
         sends: whether what is decided is really asked of the trainer, and so under way from then on.
         curves: keeps what was logged, for plots; None where nobody draws. It may be fed by others too.
@@ -128,7 +127,6 @@ class Judge:
         self.unreachable = ""
         self.present = -math.inf
         self.spared: frozenset[str] = frozenset()
-        self.approval: Literal["all", "none"] | None = None
         self.rests: Callable[[str], str | None] = lambda _key: None
         self.act = True
         self.sends = False
@@ -289,9 +287,10 @@ class Judge:
             return ()
         ladder, facts = self.ladder(observation.rule), self._facts(observation)
         after, actions = decide(observation, ladder, climb, self.book, facts)
-        if self.approval is not None and any(action.asks for action in actions):
-            choice: Literal["act", "hold"] = "act" if self.approval == "all" else "hold"
-            who = f"--approve {self.approval}"
+        approval = self.book.approval
+        if approval is not None and any(action.asks for action in actions):
+            choice: Literal["act", "hold"] = "act" if approval == "all" else "hold"
+            who = f"--approve {approval}"
             found = answer(observation, ladder, after, self.book, facts, choice, who)
             if not isinstance(found, str):
                 after, actions = found[0], actions + found[1]

@@ -332,7 +332,9 @@ def step_as_json(run: str, step: Step) -> dict[str, Any]:
 
 
 def action_as_json(action: Action) -> dict[str, Any]:
-    """Render an action; `withheld` gives the reason where it was due and not taken."""
+    """Render an action; `withheld` gives the reason where it was due and not taken, `asks` what people are
+    asked about first, `settles` what became of that.
+    """
     body: dict[str, Any] = {"verb": action.verb}
     if action.verb == "rollback" and not action.withheld:
         body |= {
@@ -343,6 +345,10 @@ def action_as_json(action: Action) -> dict[str, Any]:
         }
     if action.withheld:
         body["withheld"] = action.reason
+    if action.asks is not None:
+        body["asks"] = [action_as_json(deed) for deed in action.asks.deeds]
+    if action.settles:
+        body["settles"] = action.settles
     return body
 
 

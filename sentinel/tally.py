@@ -209,7 +209,7 @@ def deeds(outcome: Outcome) -> Iterator[Deed]:
     for step in outcome.steps:
         found = step.observation
         for action in step.actions:
-            if action.verb != "notify":
+            if action.verb != "notify" and not action.settles:
                 yield Deed(
                     outcome.run,
                     found.key,

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -56,6 +57,12 @@ def add(commands: Commands) -> None:
         "same paths",
     )
     parser.add_argument(
+        "--approve",
+        choices=("all", "none"),
+        help="answer at once whatever people would be asked; without it nobody answers, and the ladder's "
+        "default follows",
+    )
+    parser.add_argument(
         "-v", "--verbose", action="store_true", help="every change of every run, and a row for every rule"
     )
     parser.add_argument("--json", action="store_true", help="one object a line on standard output")
@@ -78,7 +85,7 @@ def replay(options: argparse.Namespace) -> int:
     from sentinel.tally import tally
     from sentinel.tally_json import tally_as_json
 
-    rules = _rules(options)
+    rules = [dataclasses.replace(one, approval=options.approve) for one in _rules(options)]
     recordings = find(options.paths)
     size = len(rules) * sum(recording.size for recording in recordings)
     try:

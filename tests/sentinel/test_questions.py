@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from sentinel.config import load
 from sentinel.desks import Desks
 from sentinel.inbox import Answer, drop
 from sentinel.question_table import as_json, exists, print_questions, read_questions
+from sentinel.replay import replay_paths
 from tests.fakes import FakeClock
 from tests.sentinel.event_files import T0
 from tests.sentinel.scene import RULES, Scene
@@ -286,3 +288,30 @@ def test_check_says_who_can_answer(tmp_path: Path, capsys: pytest.CaptureFixture
     said = capsys.readouterr().out
     assert "nobody can answer a question there" in said
     assert "asked before it is done: l; `sentinel approve` answers" in said
+
+
+@pytest.mark.parametrize(
+    ("approval", "default", "verbs"),
+    [
+        ("all", "hold", ["rollback asks", "rollback act", "rollback"]),
+        ("none", "act", ["rollback asks", "rollback hold"]),
+        (None, "hold", ["rollback asks", "rollback lapsed"]),
+        (None, "act", ["rollback asks", "rollback lapsed", "rollback"]),
+    ],
+)
+def test_a_replay_says_what_it_would_ask(
+    tmp_path: Path, approval: Any, default: str, verbs: list[str]
+) -> None:
+    """And takes the ladder's default in its time, or the answer that it is given for all."""
+    scene = Scene(tmp_path, FakeClock(T0), ASKING.replace("DEFAULT", default))
+    scene.log(curve([1] * 4 + [60] * 30))
+    settings = replace(scene.settings, approval=approval)
+    (outcome,) = replay_paths([scene.logdir], settings)
+    actions = [action for line in outcome.lines() if line["rule"] == "q_high" for action in line["actions"]]
+    found = [
+        " ".join(filter(None, (a["verb"], "asks" if "asks" in a else a.get("settles", ""))))
+        for a in actions
+        if a["verb"] == "rollback"
+    ]
+    assert found[: len(verbs)] == verbs
+    assert main(["replay", "--approve", "all", "-c", "x", str(tmp_path / "none")]) == 2
