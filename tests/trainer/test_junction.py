@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -55,6 +58,60 @@ def test_cars_never_touch_and_keep_to_their_lanes(
             for (x, y), place, oncoming in zip(cars[:, :2], state["place"], state["oncoming"], strict=True):
                 found = lane.project(float(x), float(y), -place if oncoming else place)
                 assert found.lateral == pytest.approx(ONCOMING_LATERAL if oncoming else 0.0, abs=1e-6)
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 99), npcs=st.sampled_from([10, 40, 70]), ego_speeds=STEPS)
+def test_nobody_who_can_stop_passes_a_closed_line(seed: int, npcs: int, ego_speeds: list[float]) -> None:
+    """Over whole cycles of the lights: whoever crosses its line against red was too near to stop when it
+    closed."""
+    lane, random = lane_of(EIGHT), np.random.default_rng(seed)
+    traffic, ego = Traffic(lane, npcs), float(random.uniform(0.0, lane.length))
+    traffic.place(random, ego)
+    (crossing,) = traffic._middles
+    may_pass = np.zeros((2, len(traffic)), np.bool_)
+    for step in range(int(len(ego_speeds) * SECONDS * 10)):
+        speed = ego_speeds[int(step / 10 / SECONDS)]
+        before = traffic._at(crossing)
+        traffic.drive(0.1, ego, 0.0, speed)
+        ego = (ego + 0.1 * speed) % lane.length
+        to_line = before.ahead - junction.STOP_LINE - before.half
+        too_near = (to_line >= 0.0) & (to_line < before.speed**2 / (2.0 * junction.FIRM_BRAKING))
+        may_pass = np.array(traffic.lights[0].open)[:, None] | too_near | (may_pass & (to_line >= 0.0))
+        after = traffic._at(crossing).ahead - junction.STOP_LINE - before.half
+        passed = (to_line >= 0.0) & (to_line < 50.0) & (after < 0.0)
+        assert not np.any(passed & ~may_pass)
+
+
+@pytest.mark.parametrize("scenario", range(len(SCENARIOS)))
+def test_no_two_cars_touch_when_they_are_placed(scenario: int) -> None:
+    """However many are asked for, before the first step too."""
+    lane = lane_of(scenario)
+    for seed in range(20):
+        random = np.random.default_rng(seed)
+        traffic = Traffic(lane, 1000)
+        traffic.place(random, float(random.uniform(0.0, lane.length)))
+        assert not overlapping(traffic.cars())
+
+
+def test_a_fresh_process_drives_the_same_episodes() -> None:
+    """A seed is an episode on every road, in this process and in another one."""
+    script = "from tests.trainer.test_junction import episodes\nprint(episodes())"
+    fresh = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert fresh.stdout.strip() == episodes()
+
+
+def episodes() -> str:
+    """Digest of how an episode with traffic goes on each road, frames included."""
+    found = hashlib.sha256()
+    for scenario in range(len(SCENARIOS)):
+        world = KinematicWorld(scenario, 30, image_size=48)
+        world.reset(scenario)
+        for _ in range(40):
+            world.step(0.02, 0.3)
+        found.update(json.dumps(world.state_dict()).encode())
+        found.update(world.frame().tobytes())
+    return found.hexdigest()
 
 
 @settings(max_examples=15, deadline=None)
