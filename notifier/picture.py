@@ -46,6 +46,8 @@ _MARKS = {
 }
 _ROWS = 3  # of labels above the axes
 _MOST = 1e30
+_TITLE, _LONG_TITLE, _SUBTITLE = 44, 62, 70  # characters that fit in one line, large, smaller, and small
+_WIDE = 1_000_000  # steps from which on a label takes the room of two
 
 
 def available() -> bool:
@@ -107,17 +109,13 @@ def _held(point: Point, least: float) -> Point:
 
 
 def _say(figure: Any, plot: Plot) -> None:
-    figure.text(
-        0.025,
-        0.955,
-        _drawn(plot.title),
-        fontsize=19,
-        weight="bold",
-        color=_INK,
-        va="center",
-        parse_math=False,
-    )
-    figure.text(0.025, 0.905, _drawn(plot.subtitle), fontsize=13, color=_FAINT, va="center", parse_math=False)
+    title, subtitle = _drawn(plot.title), _drawn(plot.subtitle)
+    large = 19.0 if len(title) <= _TITLE else 19.0 * _TITLE / min(len(title), _LONG_TITLE)
+    title = title if len(title) <= _LONG_TITLE else f"{title[: _LONG_TITLE - 1]}…"
+    subtitle = subtitle if len(subtitle) <= _SUBTITLE else f"…{subtitle[1 - _SUBTITLE :]}"
+    shared = {"va": "center", "parse_math": False}
+    figure.text(0.025, 0.955, title, fontsize=large, weight="bold", color=_INK, **shared)
+    figure.text(0.025, 0.905, subtitle, fontsize=13, color=_FAINT, **shared)
 
 
 # -- the axes ------------------------------------------------------------------
@@ -134,7 +132,11 @@ def _scale(axes: Axes, plot: Plot) -> None:
         axes.set_yscale("log")
     else:
         # Linear below a tenth of the middle, so that small values and both signs are seen.
-        axes.set_yscale("symlog", linthresh=max(sizes[len(sizes) // 2], sizes[-1] * 1e-6))
+        axes.set_yscale("symlog", linthresh=_nearly_zero(sizes))
+
+
+def _nearly_zero(sizes: Sequence[float]) -> float:
+    return max(sizes[len(sizes) // 2], sizes[-1] * 1e-6)
 
 
 def _frame(axes: Axes, plot: Plot) -> None:
@@ -145,9 +147,14 @@ def _frame(axes: Axes, plot: Plot) -> None:
     low, high = min(steps), max(steps)
     margin = (high - low) * 0.03 or 1.0
     axes.set_xlim(low - margin, high + margin)
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(5 if high < _WIDE else 3, integer=True))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
+    crowded = 0.0  # on an axis of both signs the small ones would be written over one another
+    if axes.get_yscale() == "symlog":
+        crowded = _nearly_zero(sorted(abs(value) for value in values(plot.lines) if value))
+    axes.yaxis.set_major_formatter(
+        FuncFormatter(lambda value, _: "" if 0 < abs(value) <= crowded else _compact(value))
+    )
     if axes.get_yscale() == "linear":
         axes.yaxis.set_major_locator(MaxNLocator(6))
     axes.grid(visible=True, color=_GRID, linewidth=1)
@@ -157,8 +164,8 @@ def _frame(axes: Axes, plot: Plot) -> None:
         spine.set_color(_FAINT)
     axes.tick_params(labelsize=13, colors=_INK, length=4)
     axes.set_xlabel(_drawn(plot.axis), fontsize=13, color=_FAINT, parse_math=False)
-    kind = {"log": "value (logarithmic)", "symlog": "value (logarithmic)"}.get(axes.get_yscale(), "value")
-    axes.set_ylabel(kind, fontsize=13, color=_FAINT)
+    if axes.get_yscale() != "linear":
+        axes.text(-0.125, 1.035, "log scale", fontsize=11.5, color=_FAINT, transform=axes.transAxes)
     if any(len(line.parts) > 1 for line in plot.lines):
         axes.text(
             -0.13,
@@ -169,6 +176,14 @@ def _frame(axes: Axes, plot: Plot) -> None:
             va="center",
             transform=axes.transAxes,
         )
+
+
+def _compact(value: float) -> str:
+    """Write a number so that it fits beside the axis: `500`, `10k`, `2.5M`, `1e+12`."""
+    for size, sign in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if size <= abs(value) < 1e12:
+            return f"{value / (1e3 if sign == 'k' else size):.4g}{sign}"
+    return number(value) if abs(value) < 1e9 else f"{value:.2g}"
 
 
 # -- the series ----------------------------------------------------------------
@@ -259,7 +274,7 @@ def _apart(wanted: list[float], heights: list[float]) -> list[float]:
     return placed
 
 
-def _wrapped(label: str, width: int = 17) -> str:
+def _wrapped(label: str, width: int = 14) -> str:
     """Break a label behind its slashes, else where it must be broken; into three lines at the most."""
     lines: list[str] = []
     for piece in label.replace("/", "/\n").split("\n"):
@@ -276,7 +291,7 @@ def _wrapped(label: str, width: int = 17) -> str:
         else:
             joined.append(line)
     if len(joined) > 3:
-        joined = [*joined[:2], "…"]
+        joined = ["…", *joined[-2:]]
     return "\n".join(joined)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from notifier import picture
 from tests.e2e.scene import Scene, stop, until
 
 
@@ -52,6 +53,9 @@ def _story_in_slack(scene: Scene) -> None:
     assert "since step" in posted
     assert "45" in posted
     assert not scene.slack.alive
+    if picture.available():
+        pictures = [file.thread for file in scene.slack.files if file.thread == top[0]["ts"]]
+        assert len(pictures) == 2, "one as it opened, one as it closed"
 
 
 def _kinds(scene: Scene) -> set[str]:
