@@ -69,18 +69,22 @@ def test_nobody_who_can_stop_passes_a_closed_line(seed: int, npcs: int, ego_spee
     traffic, ego = Traffic(lane, npcs), float(random.uniform(0.0, lane.length))
     traffic.place(random, ego)
     (crossing,) = traffic._middles
-    may_pass = np.zeros((2, len(traffic)), np.bool_)
+    committed = np.zeros((2, len(traffic)), np.bool_)
+    was_open = traffic.lights[0].open
     for step in range(int(len(ego_speeds) * SECONDS * 10)):
         speed = ego_speeds[int(step / 10 / SECONDS)]
         before = traffic._at(crossing)
         traffic.drive(0.1, ego, 0.0, speed)
         ego = (ego + 0.1 * speed) % lane.length
         to_line = before.ahead - junction.STOP_LINE - before.half
-        too_near = (to_line >= 0.0) & (to_line < before.speed**2 / (2.0 * junction.FIRM_BRAKING))
-        may_pass = np.array(traffic.lights[0].open)[:, None] | too_near | (may_pass & (to_line >= 0.0))
+        too_near = to_line < before.speed**2 / (2.0 * junction.FIRM_BRAKING)
+        is_open = traffic.lights[0].open
+        closes = np.array([was and not now for was, now in zip(was_open, is_open, strict=True)])[:, None]
+        committed = np.where(closes, too_near, committed)
         after = traffic._at(crossing).ahead - junction.STOP_LINE - before.half
         passed = (to_line >= 0.0) & (to_line < 50.0) & (after < 0.0)
-        assert not np.any(passed & ~may_pass)
+        assert not np.any(passed & ~committed & ~np.array(is_open)[:, None])
+        was_open = is_open
 
 
 @pytest.mark.parametrize("scenario", range(len(SCENARIOS)))
