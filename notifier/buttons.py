@@ -49,7 +49,21 @@ def _button(ask: Ask, choice: str) -> Block:
     }
     if choice in _STYLES:
         made["style"] = _STYLES[choice]
+    if choice == "terminate" or (choice == "act" and ask.verb == "terminate"):
+        made["confirm"] = _SURE
     return made
+
+
+_SURE = {
+    "title": {"type": "plain_text", "text": "End the run?"},
+    "text": {
+        "type": "plain_text",
+        "text": "The trainer is asked to end; one that does not is ended by force.",
+    },
+    "confirm": {"type": "plain_text", "text": "End it"},
+    "deny": {"type": "plain_text", "text": "Back"},
+    "style": "danger",
+}
 
 
 def plain(text: str, limit: int) -> str:

@@ -114,6 +114,7 @@ class SlackSocket:
         self._ponged: float | None = None
         self._refresh = False
         self._failures = 0
+        self._told = ""
         self.trouble = "not connected yet"
         self.dead = False
         # Daemons, because a call that hangs must not keep the sentinel from ending.
@@ -233,15 +234,16 @@ class SlackSocket:
                     self._deliver(identity, str(kind), body.get("payload"))
 
     def _deliver(self, identity: str, kind: str, payload: object) -> None:
-        if identity not in self._seen:
-            self._seen[identity] = None
-            while len(self._seen) > _SEEN:
-                self._seen.popitem(last=False)
-            if isinstance(payload, dict):
-                try:
-                    self._hear(Envelope(identity, kind, payload))
-                except Exception as error:  # noqa: BLE001  whatever a stranger's payload brings about must not end the thread
-                    self._say(f"slack: what came in could not be understood ({type(error).__name__})")
+        if identity not in self._seen and isinstance(payload, dict):
+            try:
+                self._hear(Envelope(identity, kind, payload))
+            except Exception as error:  # noqa: BLE001  whatever a payload brings about must not end the thread
+                # Not acknowledged, so that Slack shows the person that it did not work.
+                self._tell(f"slack: what came in could not be taken ({type(error).__name__})")
+                return
+        self._seen[identity] = None
+        while len(self._seen) > _SEEN:
+            self._seen.popitem(last=False)
         connection = self._connection
         if connection is not None:
             try:
@@ -289,9 +291,15 @@ class SlackSocket:
         try:
             deed()
         except DeliveryError as error:
-            self._say(error.reason)
+            self._tell(error.reason)
         except Exception as error:  # noqa: BLE001  this thread pings: it must outlive whatever it is given to do
-            self._say(f"slack: a reply failed ({type(error).__name__})")
+            self._tell(f"slack: a reply failed ({type(error).__name__})")
+
+    def _tell(self, text: str) -> None:
+        """Say what went wrong, once for as long as it is the same."""
+        if text != self._told:
+            self._told = text
+            self._say(text)
 
     def _hang_up(self) -> None:
         """End the connection from the other thread, without waiting for the one that reads."""

@@ -93,6 +93,7 @@ class Desk:
         self._channel, self._approvers, self._chat = channel, frozenset(approvers), chat
         self._folder, self._logdir, self._wall = folder, logdir, wall
         self._team = self._self = ""
+        self._introduced = -1.0
         self._waiting: deque[_Open] = deque(maxlen=100)
         self._tidied: OrderedDict[int, None] = OrderedDict()
         self._events: OrderedDict[str, None] = OrderedDict()
@@ -207,6 +208,9 @@ class Desk:
     def tidy(self) -> None:
         """Tell whose answer was refused by the tick, and take the buttons off questions that are settled."""
         if not self._team:
+            if self._wall() < self._introduced:
+                return
+            self._introduced = self._wall() + 30.0  # a token that is wrong now is wrong in a second too
             me = self._chat.call("auth.test", {})
             self._team, self._self = str(me.get("team_id", "")), str(me.get("user_id", ""))
         if not (self._folder / JOURNAL).exists():

@@ -119,21 +119,22 @@ def test_a_dropped_connection_is_made_anew_and_costs_no_processor(
     until(lambda: not listener.socket.trouble, "hello")
 
 
-def test_what_hear_raises_ends_nothing(slack: SocketStub) -> None:
-    """A payload that nobody thought of is told by its error's kind, and acknowledged."""
-    made = Listener(slack)
+def test_what_could_not_be_taken_is_not_acknowledged(slack: SocketStub, listener: Listener) -> None:
+    """So Slack shows the person that it did not work; nothing ends, and it is said once."""
+    hear = listener.socket._hear
 
     def stumble(_envelope: Envelope) -> None:
         raise KeyError("surprise")
 
-    made.socket._hear = stumble
-    try:
-        until(lambda: slack.connected and not made.socket.trouble, "hello")
-        slack.send("interactive", {})
-        slack.acknowledged.get(timeout=3.0)
-        assert made.said == ["slack: what came in could not be understood (KeyError)"]
-    finally:
-        made.close()
+    listener.socket._hear = stumble
+    slack.send("interactive", {}, identity="one")
+    slack.send("interactive", {}, identity="two")
+    until(lambda: listener.said, "it is said")
+    listener.socket._hear = hear
+    slack.send("interactive", {}, identity="one")
+    assert slack.acknowledged.get(timeout=3.0) == "one"
+    assert [envelope.id for envelope in listener.heard] == ["one"]
+    assert listener.said == ["slack: what came in could not be taken (KeyError)"]
 
 
 def test_a_wrong_token_is_told_once_and_not_tried_again(slack: SocketStub) -> None:
