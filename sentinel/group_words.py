@@ -166,7 +166,7 @@ def label(message: Message, run: str, rule: str = "") -> str:
 
 
 def _line(first: Message, latest: Message, run: str, rule: str) -> str:
-    said = first.happened.partition("\n")[0]
+    said = first.happened.partition("\n")[0].removeprefix(f"{first.rule}: ")
     title = first.title if first.title not in (first.rule, "") else ""
     words = ": ".join(filter(None, (label(first, run, rule), title if first.rule else "", said)))
     state = f" ({latest.state})" if latest is not first and latest.state else ""
