@@ -20,6 +20,7 @@ from rules.evaluate import Evaluator, Program, compile_rules
 from rules.merge import build
 from rules.series import Sample
 from rules.source import Document, parse
+from sentinel.curves import Curves
 
 REPEATS = 5
 STEPS = 600
@@ -117,6 +118,20 @@ def asking(expr: str, samples: Sequence[Sample]) -> Callable[[], object]:
     return partial(found, now)
 
 
+def keeping(samples: Sequence[Sample]) -> Callable[[], float]:
+    """Seconds a point for keeping the history that plots are drawn from, a tick of 50 points at a time."""
+    program = packs()
+
+    def measure() -> float:
+        curves = Curves(program)
+        began = time.perf_counter()
+        for at in range(0, len(samples), 50):
+            curves.take(samples[at : at + 50])
+        return (time.perf_counter() - began) / len(samples)
+
+    return measure
+
+
 def main() -> None:
     """Measure, and print a table."""
     dense, sparse = healthy_run(STEPS, every=1), healthy_run(STEPS)
@@ -132,6 +147,7 @@ def main() -> None:
         "feed, 1 threshold over 1 tag (each point a tick)": feeding(thresholds(["train/critic_loss"]), alone),
         "feed, packs generic + td3, every 100 steps": feeding(packs(), sparse),
         "feed, packs generic + td3, every step": feeding(packs(), dense),
+        "feed, keep a history for plots": keeping(sparse),
         "ask v > 10": calling(asking("v > 10", sparse)),
         "Python's eval of v > 10, compiled once": calling(partial(eval, comparison, v)),
         "ask three windows": calling(asking(windows, sparse)),

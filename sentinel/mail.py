@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from notifier.base import Standing
-from notifier.message import Fact, Message, as_story
+from notifier.message import Fact, Message, as_story, so_far
 from sentinel.grouping import Policy, Reason
 from sentinel.groups import Groups
 from sentinel.journal import Journal
@@ -14,6 +14,8 @@ from sentinel.outbox import Delivered, Failed, Outbox, Postponed, Result, Row
 from sentinel.requests import Ack
 from sentinel.silences import Outcome, Silences
 from sentinel.story import notice
+
+_ADDED = 8  # messages of a story whose facts its first one is joined with
 
 
 class Mail:
@@ -202,17 +204,19 @@ class Mail:
         return {row["thread"] for row in rows}
 
     def _row(self, row_id: int, channel: str, message: Message) -> Row:
-        """Join a message with the one that opened its thread on this channel, if that has arrived."""
-        opened = self._journal.rows(
-            "SELECT ref, body FROM messages WHERE channel = ? AND thread = ? AND id < ? AND state = 'sent' "
-            "ORDER BY id LIMIT 1",
-            channel,
-            message.thread,
-            row_id,
-        )
+        """Join a message with the one that opened its thread on this channel, if that has arrived; with what
+        the latest ones since have added to it, so that a restart forgets nothing that the first one shows.
+        """
+        told = "FROM messages WHERE channel = ? AND thread = ? AND id < ? AND state = 'sent' ORDER BY id"
+        which = (channel, message.thread, row_id)
+        opened = self._journal.rows(f"SELECT ref, body {told} LIMIT 1", *which)
         if not opened:
             return Row(row_id, channel, message)
-        return Row(row_id, channel, message, opened[0]["ref"], Message.from_json(opened[0]["body"]))
+        latest = self._journal.rows(f"SELECT body {told} DESC LIMIT {_ADDED}", *which)
+        first = Message.from_json(opened[0]["body"])
+        for row in reversed(latest):
+            first = so_far(first, Message.from_json(row["body"]))
+        return Row(row_id, channel, message, opened[0]["ref"], first)
 
     def _settle(self, result: Result, now: float) -> None:
         match result.outcome:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from notifier.message import Message
+from notifier.message import Message, facts
 from sentinel.journal import Journal
 from sentinel.mail import Mail
 from sentinel.outbox import Delivered, Failed, Postponed, Result, Row
@@ -184,3 +184,24 @@ def test_a_channel_without_plots_is_said_once(journal: Journal) -> None:
     ]
     reasons = journal.rows("SELECT reason FROM messages WHERE state = 'sent'")
     assert [row["reason"] for row in reasons] == ["no plot: missing_scope"] * 2
+
+
+def test_what_was_done_is_still_in_the_first_message_after_a_restart(journal: Journal) -> None:
+    """The cost of a rollback was told by a sentinel that is no more; the story is closed by another."""
+    box = Box()
+    post = mail(journal, box)
+    with journal.transaction():
+        post.post(message("m1", kind="opened"), T0)
+        post.post(replace(message("m2"), facts=facts([("cost", "500 steps")])), T0)
+    post.submit()
+    box.results = [Result(row.id, row.channel, Delivered(f"C:{row.id}")) for row in box.rows]
+    with journal.transaction():
+        post.record(T0 + 1)
+    again = Box()
+    post = mail(journal, again)
+    with journal.transaction():
+        post.post(message("m3", kind="closed"), T0 + 2)
+    post.submit()
+    first = again.rows[-1].first
+    assert first is not None
+    assert (first.key, dict(first.facts)) == ("m1", {"cost": "500 steps"})
