@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -83,3 +83,10 @@ def test_nothing_beats_driving_well(
     b = reward(left, steering_change=-change, off_road=False)
     assert a == b
     assert -12.0 < a.total <= earned().total + 1e-9
+
+
+def test_the_terms_are_all_there_is() -> None:
+    """Every field has its name among the terms, and together they are the reward."""
+    judged = earned(lane_invasion=True)
+    assert judged.terms() == asdict(judged)
+    assert sum(judged.terms().values()) == pytest.approx(judged.total)

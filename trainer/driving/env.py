@@ -117,7 +117,7 @@ class DrivingEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
             self._frames[-1] = frame
         info = self._info(facts)
         info["off_road"] = off_road
-        info["rewards"] = asdict(earned)
+        info["rewards"] = earned.terms()
         terminated = facts.collision or off_road
         return (
             self._observe(facts),

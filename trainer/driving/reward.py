@@ -48,6 +48,16 @@ class Reward:
         """The reward of the step."""
         return self.progress + self.safety + self.lane_keeping + self.efficiency + self.comfort
 
+    def terms(self) -> dict[str, float]:
+        """Each term by name. Written out: dataclasses.asdict is a tenth of a step's time."""
+        return {
+            "progress": self.progress,
+            "safety": self.safety,
+            "lane_keeping": self.lane_keeping,
+            "efficiency": self.efficiency,
+            "comfort": self.comfort,
+        }
+
 
 def reward(facts: Facts, *, steering_change: float, off_road: bool) -> Reward:
     """Judge one step.
