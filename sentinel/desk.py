@@ -191,7 +191,7 @@ class Desk:
 
     def _status(self, run: str) -> str:
         try:
-            status = read_status(self._logdir, self._folder)
+            status = read_status(self._logdir, self._folder, self._wall())
         except SentinelError as error:
             return str(error)
         if run:

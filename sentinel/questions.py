@@ -135,6 +135,8 @@ def find(journal: Journal, number: int) -> Any | None:
 
 def open_questions(journal: Journal) -> Sequence[Any]:
     """Return the rows of all questions that wait for an answer, the most urgent first."""
+    if not has_questions(journal):
+        return ()
     return journal.rows(f"{_ROWS} WHERE state = 'open' ORDER BY deadline, id")
 
 

@@ -12,6 +12,7 @@ from notifier.format import neutral, utc
 from sentinel.errors import RunGoneError
 from sentinel.journal import Journal
 from sentinel.lock import is_held
+from sentinel.questions import open_questions
 from sentinel.replay import finite
 from sentinel.silences import GOING, Silences
 from sentinel.state import JOURNAL, state_folder
@@ -107,6 +108,11 @@ def _run(journal: Journal, row: dict[str, Any], silences: Silences, now: float) 
             }
             for c in commands
         ],
+        "questions": [
+            {name: q[name] for name in ("id", "key", "what", "asked", "deadline")}
+            for q in open_questions(journal)
+            if q["run"] == run
+        ],
         "rewinds": [
             {"attempt": r["attempt"], "to_step": r["to_step"], "wall_time": r["wall_time"]}
             for r in journal.rows("SELECT * FROM rewinds WHERE run = ? ORDER BY attempt", run)
@@ -163,6 +169,9 @@ def print_status(status: dict[str, Any], out: TextIO) -> None:
                 _say(f"             {alert['acked']} has it in hand", out)
             if alert["silenced"]:
                 _say(f"             silent: {alert['silenced']}", out)
+        for each in run["questions"]:
+            until = f"by {utc(each['deadline'])}; sentinel approve {each['id']}"
+            _say(f"  asks       {each['id']}: may it {each['what']}? Answer {until}", out)
         for name, gate in run["gates"].items():
             reason = f": {gate['reason']}" if gate["reason"] else ""
             _say(f"  gate       {name} (at {gate['at']}) {gate['verdict']}{reason}", out)

@@ -196,7 +196,9 @@ def mention(office: Office, text: str, event: str = "E1", **changes: Any) -> str
 def test_a_mention_is_answered_in_its_thread(office: Office) -> None:
     """Status of all, of one run, help; anything else is met with help."""
     assert "q_high" in str(mention(office, f"<@{BOT}> status", "E1"))
-    assert "firing" in str(mention(office, f"<@{BOT}> status a", "E2"))
+    said = str(mention(office, f"<@{BOT}> status a", "E2"))
+    assert "firing" in said
+    assert "asks       1: may it rollback to 00-00000400 (step 400)" in said
     assert "No run b is known. There are: a." in str(mention(office, f"<@{BOT}> status b", "E3"))
     assert "sentinel approve" in str(mention(office, f"<@{BOT}> help", "E4"))
     assert "I do not know 'dance'" in str(mention(office, f"<@{BOT}> dance", "E5"))
