@@ -12,7 +12,7 @@ from notifier.ask import ACTION, CHOICES, Ask
 from notifier.format import Block, clip, neutral, utc
 from notifier.message import Message
 
-_MOST = 1000  # UTF-16 units of the question itself
+_MOST = 400  # UTF-16 units of the question itself; with all that a message holds, what Slack takes of one
 
 _DEEDS = {"rollback": "Roll back", "terminate": "End the run", "checkpoint": "Write a checkpoint"}
 
@@ -26,11 +26,12 @@ def with_buttons(blocks: list[Block], message: Message) -> list[Block]:
 
 
 def _question(ask: Ask) -> Block:
-    text = f"May it? {neutral(ask.what)}\nWithout an answer by {utc(ask.until)} {neutral(ask.unanswered)}."
+    what = clip(neutral(ask.what), _MOST // 2)
+    text = f"May it? {what}\nWithout an answer by {utc(ask.until)} {ask.unanswered}."
     return {
         "type": "section",
         "block_id": f"{ACTION}-question-{ask.question}",
-        "text": {"type": "plain_text", "text": _escaped(clip(text, _MOST)), "emoji": False},
+        "text": {"type": "plain_text", "text": plain(text, _MOST), "emoji": False},
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,11 @@ import pytest
 from notifier.ask import Ask, parse
 from notifier.buttons import with_buttons
 from notifier.format import blocks
-from notifier.message import Message, as_story
+from notifier.message import Message, as_story, facts
 from sentinel.desk import Desk
 from sentinel.inbox import Answer, pending
 from tests.sentinel.test_questions import reply, scene_of
-from tests.slack_stub import block_errors
+from tests.slack_stub import MOST_TOGETHER, block_errors, block_texts, units
 from tests.socket_stub import BOT, TEAM, buttons, find_button
 
 
@@ -179,6 +180,20 @@ def test_the_top_of_the_story_has_the_buttons_as_long_as_the_question_is_open() 
     assert buttons({"blocks": with_buttons(blocks(top), top)}) == ["act", "hold", "terminate", "silence"]
     assert Message.from_json(top.to_json()) == top
     assert parse(ask.value("hold")) == (3, "hold", "w")
+
+
+def test_a_long_question_of_hostile_words_fits_beside_the_longest_message() -> None:
+    """Slack takes no more than some 9600 characters in one message, and obeys none of them."""
+    ask = Ask(3, "w", "<!channel>&" * 500, "rollback", 1.0, "it is left undone", first=True)
+    many = facts(("n" * 300, f"{n}" * 400) for n in range(30))
+    told = Message(
+        "a", "t", "opened", "critical", "a" * 400, "r" * 400, "r" * 400, "x&" * 4000, 1.0, facts=many
+    )
+    full = replace(told, ask=ask, advice="<y>" * 2000, commands=("z" * 2000,), state="s" * 500)
+    shown = with_buttons(blocks(full), full)
+    assert block_errors(shown) == []
+    assert sum(units(text["text"]) for block in shown for text in block_texts(block)) < MOST_TOGETHER
+    assert all("<!" not in text["text"] for block in shown for text in block_texts(block))
 
 
 def mention(office: Office, text: str, event: str = "E1", **changes: Any) -> str | None:
