@@ -14,6 +14,10 @@ _DIGITS = 4
 
 def number(value: float) -> str:
     """Write a number: `3.142`, `56.1`, `1300`, `12 500`, `3.2e+12`, `NaN`."""
+    try:
+        value = float(value)
+    except OverflowError:  # a whole number from a file that anyone may have written
+        return "beyond all bounds"
     if math.isnan(value):
         return "NaN"
     if math.isinf(value):
