@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from trainer import checkpoint as checkpoints
 from trainer import config
@@ -151,6 +153,38 @@ def test_after_a_rollback_a_resume_is_still_exact(tmp_path: Path) -> None:
     shutil.copytree(run, copy)
     assert main(["--logdir", str(copy), "--resume", "01-00000060"]) == 0
     assert digest(run, "01-00000080") == digest(copy, "02-00000080")
+
+
+@pytest.fixture(scope="module")
+def every_step(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run from pixels that goes back once, from step 46 to 20, with a checkpoint of every step."""
+    run = tmp_path_factory.mktemp("pixels") / "run"
+    letters = [(46, "checkpoint", {"verb": "rollback", "to_checkpoint": "00-00000020", "set": {"tau": 0.1}})]
+    pixels = {"observation": "image", "image_size": 48, "npcs": 5, "max_timesteps": 60}
+    Scripted(run, letters, **pixels, checkpoint_interval=1, keep_checkpoints=100).run()
+    return run
+
+
+@pytest.mark.parametrize("max_examples", [3, pytest.param(40, marks=pytest.mark.slow)])
+def test_a_resume_from_any_step_of_a_run_from_pixels_is_exact(
+    every_step: Path, tmp_path_factory: pytest.TempPathFactory, max_examples: int
+) -> None:
+    """In warm-up, in mid-episode, before a rollback and after it: what follows is the same, bit for bit."""
+    before, after = st.tuples(st.just(0), st.integers(0, 44)), st.tuples(st.just(1), st.integers(20, 59))
+
+    @settings(max_examples=max_examples, deadline=None, database=None)
+    @given(start=before | after)
+    def goes_on(start: tuple[int, int]) -> None:
+        attempt, step = start
+        end = 45 if attempt == 0 else 60
+        path = every_step / "checkpoints" / f"{attempt:02d}-{step:08d}"
+        folder = tmp_path_factory.mktemp("resumed") / "run"
+        asked = ["--resume", str(path), "--logdir", str(folder), "--max_timesteps", str(end)]
+        assert main([*asked, "--checkpoint_interval", "100"]) == 0
+        resumed = checkpoints.names(folder / "checkpoints")[-1]
+        assert digest(folder, resumed) == digest(every_step, f"{attempt:02d}-{end:08d}")
+
+    goes_on()
 
 
 def test_rolling_back_twice_first_less_then_further(tmp_path: Path) -> None:
