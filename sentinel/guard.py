@@ -30,10 +30,12 @@ import signal
 import stat
 import sys
 import time
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import repeat
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Union
 
 Value = Union[float, int, bool, str]  # noqa: UP007 - evaluated at import, and a foreign job may run Python 3.9
@@ -43,9 +45,11 @@ LOOK_EVERY = 1.0  # seconds between looks at the folder without a ring
 CHECK_EVERY = 0.25  # seconds between looks at the clock, which the count of calls aims at
 MOST_CALLS = 64  # calls between two looks at the clock: what a loop that suddenly turns slow can be blind for
 SENTINEL_EVERY = 5.0  # seconds between looks at the sentinel's own heartbeat
+LONGEST_ERROR = 300  # characters of the exception that ends the job
 LARGEST_LETTER = 65536  # bytes; a longer command is refused unread
 QUICK_PHASES = ("collect", "update")  # these alternate every step, so they do not write the heartbeat at once
 
+_guards: weakref.WeakSet[Guard] = weakref.WeakSet()  # of this process, for what ends it
 _LETTER = re.compile(r"[0-9]{6,18}\.json")
 _RELATIVE = re.compile(r"x([0-9]+(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?|\.[0-9]+)")
 
@@ -191,6 +195,7 @@ class Guard:
         self._started_at = wall()
         self._finished_at: float | None = None
         self._outcome: str | None = None
+        self._error: str | None = None  # of which the process dies
         self._synced: object = None  # the attempt and end that trainer.json holds for certain
         self._checked = self._sentinel_looked = clock()
         self._looked = self._checked - LOOK_EVERY  # letters may be waiting: the first poll() looks
@@ -205,6 +210,8 @@ class Guard:
         attempts = [record["attempt"] for record in before if isinstance(record.get("attempt"), int)]
         self.attempt = max(attempts, default=-1) + 1
         self._doorbell = self._hang_doorbell(doorbell)
+        _guards.add(self)
+        _listen_for_errors()
         self._workload = _workload(os.environ)
         if self._workload is not None and self._workload["kind"] == "slurm":
             # Slurm signals all of a step. This one kills nobody: who has no handler for it ignores it.
@@ -282,15 +289,28 @@ class Guard:
         return self.attempt
 
     def finish(self, outcome: str = "finished") -> None:
-        """End the run: finished, terminated or failed. Unread letters are refused; a late ring is ignored."""
+        """End the run: finished, terminated or failed. Unread letters are refused; a late ring is ignored.
+
+        `failed`, said while an exception is being handled, leaves that exception's words to the sentinel.
+        """
         if self._finished_at is not None:
             return
         self._finished_at, self._outcome = self._wall(), outcome
+        error = sys.exc_info()[1]
+        if outcome == "failed" and error is not None:
+            self._error = self._safely(lambda: _last_words(error))
         self._beaten, self._registered = True, False
         if self._doorbell is not None and signal.getsignal(self._doorbell) == self._ring:
             _ignore(self._doorbell)
         for job in (self._pay, self._register, self._read_letters, self._write_heartbeat):
             self._safely(job)
+
+    def _die_of(self, error: BaseException) -> None:
+        """Write down what ends this process; it was printed as ever. The run is not said to be over."""
+        if self._error is None and self._finished_at is None:
+            self._error = self._safely(lambda: _last_words(error))
+            self._registered = False
+            self._safely(self._register)
 
     # ── the slow path: about once a second, or after a ring ──
 
@@ -367,9 +387,11 @@ class Guard:
         )
         record.update(signal=self._doorbell.name if self._doorbell else None, started_at=self._started_at)
         record.update(finished_at=self._finished_at, outcome=self._outcome)
+        if self._error is not None:
+            record.update(error=self._error)
         if self._workload is not None:
             record.update(workload=self._workload)
-        certain = (self.attempt, self._finished_at)
+        certain = (self.attempt, self._finished_at, self._error)
         _write(self._control / "trainer.json", record, sync=certain != self._synced)
         self._registered, self._synced = True, certain
 
@@ -574,6 +596,34 @@ class Guard:
     def _say(text: str) -> None:
         with contextlib.suppress(OSError, ValueError, AttributeError):  # stderr may be closed, full or None
             print(f"sentinel guard: {text}", file=sys.stderr, flush=True)
+
+
+def _listen_for_errors() -> None:
+    """Have an uncaught exception written down after it was printed as ever. Ctrl-C is none."""
+    before = sys.excepthook
+    if getattr(before, "asks_guards", False):
+        return
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        try:
+            before(kind, error, trace)
+        finally:
+            if issubclass(kind, Exception):
+                for guard in tuple(_guards):
+                    guard._die_of(error)
+
+    hook.asks_guards = True  # type: ignore[attr-defined]  # a mark, so that guards do not stack their hooks
+    sys.excepthook = hook
+
+
+def _last_words(error: BaseException) -> str:
+    """An exception in one line: `RuntimeError: CUDA out of memory (train.py:88)`."""
+    trace, where = error.__traceback__, ""
+    while trace is not None:
+        where = f" ({os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno})"  # noqa: PTH119
+        trace = trace.tb_next
+    said = " ".join(str(error).split())[:LONGEST_ERROR]
+    return f"{type(error).__name__}{': ' if said else ''}{said}{where}"
 
 
 def _workload(environ: Mapping[str, str]) -> dict[str, Any] | None:

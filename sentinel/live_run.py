@@ -383,7 +383,8 @@ class LiveRun:
             self.phase = "finished"
             word = registration.outcome or "finished"
             severity = "info" if word == "finished" else "warning"
-            text = f"the trainer said that the run is {word}"
+            error = f": {registration.error}" if registration.error else ""
+            text = f"the trainer said that the run is {word}{error}"
             told = notice(self.name, "end", severity, f"run {word}", text, now)
             self._post(dataclasses.replace(told, family="" if word == "finished" else FAMILY), now)
         elif (

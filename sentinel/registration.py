@@ -28,6 +28,9 @@ from sentinel.process import Liveness, Process, boot_id, from_record, liveness
 _LARGEST = 1 << 20
 """Bytes; no honest registration is longer."""
 
+_LONGEST_ERROR = 500
+"""Characters; a guard writes fewer, but the file may be anybody's."""
+
 
 NO_ROLLBACK = (
     "a signal cannot say where to go back to; a rollback needs the guard, or [trainer] resume and a job that "
@@ -180,6 +183,12 @@ class Registration:
     def outcome(self) -> str | None:
         """How the trainer said it ended: finished, terminated or failed."""
         return None if self.record is None else self.record.get("outcome")
+
+    @property
+    def error(self) -> str:
+        """The exception that ended the trainer's process, in one line; empty where none is known."""
+        said = (self.record or {}).get("error")
+        return said[:_LONGEST_ERROR] if isinstance(said, str) else ""
 
     @property
     def attempt(self) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 from shlex import join
 from typing import Any
 
-from notifier.message import Message
+from notifier.message import Fact, Message
 from notifier.plot import Plot
 from rules.alert import Alert, AlertState
 from rules.verdict import Mark
@@ -60,10 +60,15 @@ class Telling:
         self._curves = judge.curves = Curves(settings.program)
 
     def of_step(self, message: Message, step: Step) -> Message:
-        """Add to a story's first message its plot and commands, to its last one its plot."""
+        """Add to a story's first message its plot and commands, to its last one its plot; where it is about
+        a process that has died, of what.
+        """
         if message.kind == "update":
             return message
         observation = step.observation
+        error = self._registration.error
+        if error and message.kind == "opened" and observation.rule.labels.get("area") == "process":
+            message = replace(message, facts=(Fact("last error", error), *message.facts))
         moved = observation.transition
         closed = message.kind == "closed" and moved is not None
         ending = (

@@ -151,6 +151,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--diverge-at", type=int)
     parser.add_argument("--end", type=int, default=100)
+    parser.add_argument("--raise-at", type=int, help="die there of an error that nobody catches")
     parser.add_argument("--pace", type=float, default=0.02)
     parser.add_argument("--every", type=int, default=10)
     parser.add_argument("--lr", type=float, default=0.1, help="0.8 is cured by no two halvings")
@@ -179,6 +180,8 @@ def main() -> None:
         ):
             break
         job.train()
+        if job.step == options.raise_at:
+            raise MemoryError("out of memory: tried to allocate 2 GiB")
         time.sleep(options.pace)
     job.writer.close()
     job.guard.finish("finished")

@@ -42,5 +42,18 @@ def test_a_killed_trainer_is_told_and_left_alone(scene: Scene) -> None:
     assert stop(sentinel) == 0
 
 
+def test_a_crash_and_its_last_error_are_one_message(scene: Scene) -> None:
+    """A job that dies of an error nobody catches: the alarm that it is gone says of what, and where."""
+    scene.write_rules(include='["pack:generic"]', more=AT_ONCE)
+    sentinel = scene.sentinel()
+    job = scene.job("--raise-at", "30", "--end", "1000000")
+    assert job.wait(60) == 1
+    assert "Traceback" in scene.said("job.log"), "it was printed as ever"
+    until(lambda: "process_died" in _told(scene), "the alarm has arrived")
+    opened = next(call.body for call in scene.slack.sent() if "process_died" in json.dumps(call.body))
+    assert "MemoryError: out of memory: tried to allocate 2 GiB (job.py:" in json.dumps(opened)
+    assert stop(sentinel) == 0
+
+
 def _told(scene: Scene) -> str:
     return json.dumps([call.body for call in scene.slack.sent()], ensure_ascii=False)

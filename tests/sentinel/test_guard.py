@@ -527,6 +527,63 @@ def test_a_ring_that_comes_while_python_ends_does_no_harm(tmp_path: Path) -> Non
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=30).returncode == 0
 
 
+DYING = """
+import json, sys
+from pathlib import Path
+from sentinel.guard import Guard
+run = Path(sys.argv[1])
+class Mute(ValueError):
+    def __str__(self): raise KeyError("no words")
+def before(kind, error, trace): print("printed", kind.__name__, file=sys.stderr)
+sys.excepthook = before
+guards = [Guard(run / name) for name in "ab"]
+{}
+"""
+
+
+def _die(run: Path, code: str) -> tuple[int, str, list[Any]]:
+    """Run a job that ends with this code: exit code, what it printed, the error in each trainer.json."""
+    command = [sys.executable, "-c", DYING.format(code), str(run)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    said = [json.loads((run / name / "control/trainer.json").read_text()) for name in "ab"]
+    return done.returncode, done.stderr, [record.get("error") for record in said]
+
+
+def test_what_ends_the_process_is_written_down_after_it_was_printed(tmp_path: Path) -> None:
+    """Its kind, its words in one line, where; the exit code and who prints it stay as they are."""
+    code, printed, errors = _die(tmp_path, "raise RuntimeError('out of\\nmemory ' + 'x' * 900)")
+    assert (code, printed) == (1, "printed RuntimeError\n")
+    assert errors[0].startswith("RuntimeError: out of memory xxx")
+    assert errors[0].endswith("x (<string>:11)")
+    assert len(errors[0]) < 340
+    assert errors[1] == errors[0]
+
+
+def test_an_end_that_is_no_error_leaves_no_words(tmp_path: Path) -> None:
+    """Ctrl-C and sys.exit; an error that cannot be put into words costs a warning, and no run."""
+    for number, (code, wanted) in enumerate([("raise KeyboardInterrupt", -2), ("sys.exit(3)", 3)]):
+        found, _, errors = _die(tmp_path / str(number), code)
+        assert (found, errors) == (wanted, [None, None])
+    found, printed, errors = _die(tmp_path / "mute", "raise Mute")
+    assert (found, errors) == (1, [None, None])
+    assert printed.startswith("printed Mute\n")
+    assert "training goes on" in printed
+
+
+def test_who_says_that_it_failed_need_not_say_of_what(tmp_path: Path, clocks: Clocks) -> None:
+    """Said while the error is handled, its words go along; in a new start they are gone."""
+    guard = make(tmp_path, clocks)
+    try:
+        raise ZeroDivisionError("loss")
+    except ZeroDivisionError:
+        guard.finish("failed")
+    record = json.loads((tmp_path / "control/trainer.json").read_text())
+    assert record["outcome"] == "failed"
+    assert record["error"].startswith("ZeroDivisionError: loss (test_guard.py:")
+    make(tmp_path, clocks)
+    assert "error" not in json.loads((tmp_path / "control/trainer.json").read_text())
+
+
 def test_a_forked_worker_is_not_the_trainer(tmp_path: Path, clocks: Clocks) -> None:
     """A data loader's process inherits the guard; it must neither beat nor take a command."""
     guard = make(tmp_path, clocks)
