@@ -122,14 +122,16 @@ def test_a_dropped_connection_is_made_anew_and_costs_no_processor(
 def test_what_could_not_be_taken_is_not_acknowledged(slack: SocketStub, listener: Listener) -> None:
     """So Slack shows the person that it did not work; nothing ends, and it is said once."""
     hear = listener.socket._hear
+    stumbled: list[Envelope] = []
 
-    def stumble(_envelope: Envelope) -> None:
+    def stumble(envelope: Envelope) -> None:
+        stumbled.append(envelope)
         raise KeyError("surprise")
 
     listener.socket._hear = stumble
     slack.send("interactive", {}, identity="one")
     slack.send("interactive", {}, identity="two")
-    until(lambda: listener.said, "it is said")
+    until(lambda: listener.said and len(stumbled) == 2, "it is said")
     listener.socket._hear = hear
     slack.send("interactive", {}, identity="one")
     assert slack.acknowledged.get(timeout=3.0) == "one"
