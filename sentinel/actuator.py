@@ -54,7 +54,11 @@ class State(StrEnum):
         return self in (State.DONE, State.REFUSED, State.FAILED, State.UNANSWERED, State.EXPIRED)
 
 
+SETTLED = tuple(state for state in State if state.settled)
+"""The states in which nothing more is to be done for a command."""
+
 __all__ = [
+    "SETTLED",
     "Effect",
     "Letter",
     "Patience",

@@ -141,6 +141,12 @@ def on_descent(checkpoints: Iterable[Checkpoint], rewinds: Sequence[tuple[int, f
     return [c for c in checkpoints if all(c.wall_time > wall or c.step <= step for step, wall in rewinds)]
 
 
+def is_suspect(checkpoint: Checkpoint, intervals: Iterable[tuple[float, float | None]]) -> bool:
+    """Whether a checkpoint was written within a stretch of wall time [from, to]; `to` None: it goes on."""
+    wall = checkpoint.wall_time
+    return any(start <= wall and (end is None or wall <= end) for start, end in intervals)
+
+
 def newest_good(
     checkpoints: Iterable[Checkpoint],
     before_step: float,
@@ -165,9 +171,7 @@ def newest_good(
         if c.verified
         and c.step < before_step
         and (older_than is None or c.step < older_than)
-        and not any(
-            start <= c.wall_time and (end is None or c.wall_time <= end) for start, end in suspect_intervals
-        )
+        and not is_suspect(c, suspect_intervals)
     )
     return max(good, key=lambda c: (c.step, c.attempt, c.wall_time), default=None)
 

@@ -284,11 +284,7 @@ class Engine:
             self._attention.wake(name)
         self._let_go(monotonic)
         for folder in self._found.unreadable:
-            awaited = (
-                folder.path == str(self._logdir)
-                and not any(True for _ in self._fleet)
-                and not self._logdir.exists()
-            )
+            awaited = folder.path == str(self._logdir) and not len(self._fleet) and not self._logdir.exists()
             if folder.path not in self._unreadable and not awaited:
                 self._unreadable.add(folder.path)
                 name, text = f"unreadable/{folder.path}", f"{folder.path}: {folder.reason}"

@@ -31,6 +31,9 @@ class Fleet:
     def __contains__(self, name: str) -> bool:
         return name in self.live or name in self.over or name in self._met
 
+    def __len__(self) -> int:
+        return len(self.live) + len(self.over) + len(self._met)
+
     def __iter__(self) -> Iterator[str]:
         yield from self.live
         yield from self.over

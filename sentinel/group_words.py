@@ -6,15 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from notifier.message import Fact, Message, facts
+from notifier.message import SEVERITIES, Fact, Message, facts
 
 _NAMED = 10
 """So many stories are named in the text of one message; the others are counted."""
 
 _SPOKEN = 20
 """So many have a line of their own that is kept up to date."""
-
-_ORDER = ("fatal", "critical", "warning", "info")
 
 
 def together(members: Sequence[tuple[Message, Message]], key: str, thread: str, now: float) -> Message:
@@ -79,7 +77,7 @@ def part(message: Message, top: Message, left: int, of: int) -> Message:
         message,
         thread=top.thread,
         kind="closed" if closing else "update",
-        severity=min(message.severity, top.severity, key=_ORDER.index),
+        severity=max(message.severity, top.severity, key=SEVERITIES.index),
         run=top.run,
         rule=top.rule,
         title=top.title,
@@ -130,7 +128,7 @@ def digest(
         held: the messages that were not told. open_: those of them whose stories still go on.
         key, thread: of the message. since: since when, in words. now: wall time.
     """
-    lead = min(held, key=lambda m: _ORDER.index(m.severity))
+    lead = max(held, key=lambda m: SEVERITIES.index(m.severity))
     counted = Counter((m.severity, m.title if not m.rule else m.rule, m.run) for m in held)
     lines = [
         f"{n} × {severity} {name}{f' in {run}' if run else ''}"

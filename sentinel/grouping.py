@@ -11,7 +11,8 @@ import enum
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-GRAVE = ("critical", "fatal")
+from notifier.message import SEVERITIES
+from sentinel.judge import GRAVE
 
 
 class Reason(enum.StrEnum):
@@ -165,8 +166,5 @@ def batches(waiting: Sequence[Waiting], policy: Policy, now: float) -> list[list
     return sorted(made, key=lambda each: _gravest(each[0]))
 
 
-_ORDER = ("fatal", "critical", "warning", "info")
-
-
 def _gravest(story: Waiting) -> int:
-    return _ORDER.index(story.severity)
+    return -SEVERITIES.index(story.severity)

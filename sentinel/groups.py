@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from notifier.format import utc
-from notifier.message import Message
+from notifier.message import SEVERITIES, Message
+from notifier.numbers import duration
 from sentinel import group_words as words
 from sentinel.grouping import AT_ONCE, Group, Policy, Reason, Told, Waiting, batches, due, why_notify
 from sentinel.journal import Journal
@@ -139,20 +140,20 @@ class Groups:
             left = sum(each.state == "told" for each in fires)
             said = replace(message, key=f"{message.key}/in-thread", kind="update")
             why = Reason.NEW_ALERTS if message.kind == "opened" else Reason.UPDATE
-            self._queue(channel, words.part(said, top, left, len(fires)), why, now, counted=True)
+            self.queue(channel, words.part(said, top, left, len(fires)), why, now, counted=True)
             return True
         return False
 
-    def _silence(self, message: Message, now: float) -> Active | None:
-        """Return what silences a message; nothing silences what is about the sentinel itself."""
-        return self.silences.over(message.run, message.rule, now) if message.run else None
+    def _silence(self, about: Message | StoryRow, now: float) -> Active | None:
+        """Return what silences it; nothing silences what is about the sentinel itself."""
+        return self.silences.over(about.run, about.rule, now) if about.run else None
 
     # ── a story goes on ──
 
     def _follow(self, channel: str, message: Message, now: float) -> None:
         story = self._rows.find(channel, message.thread)
         if story is None:  # it began before this channel was there, or before stories had rows
-            self._queue(channel, message, Reason.UPDATE, now)
+            self.queue(channel, message, Reason.UPDATE, now)
             return
         closing = message.kind == "closed"
         match story.state:
@@ -194,7 +195,7 @@ class Groups:
             fires = [s for s in beneath if s.rule]
             left = [s for s in fires if s.state == "told" and not (closing and s.thread == story.thread)]
             message = words.part(message, top, len(left), len(fires))
-        self._queue(channel, message, why, now, counted=not closing)
+        self.queue(channel, message, why, now, counted=not closing)
 
     def _resolved(self, story: StoryRow, now: float) -> Reason:
         """Say by which of Alertmanager's reasons the end of a story is told."""
@@ -203,9 +204,10 @@ class Groups:
         group = Group(told - {story.thread}, frozenset({story.thread}))
         return why_notify(group, Told(told, frozenset(), now), now, float("inf"))
 
-    def _queue(
+    def queue(
         self, channel: str, message: Message, why: Reason, now: float, *, counted: bool = False
     ) -> None:
+        """Tell a message at once, whatever its group; `counted` against the channel's budget."""
         number = self._rows.add(channel, message, "queued", why, now, counted=counted)
         if number:
             self._send(number, channel, message)
@@ -225,7 +227,7 @@ class Groups:
                 self._tell(channel, policy, batch, now)
 
     def _now_silenced(self, story: StoryRow, now: float) -> bool:
-        silence = self.silences.over(story.run, story.rule, now) if story.run else None
+        silence = self._silence(story, now)
         if silence is None:
             return False
         ids = [number for number, _ in self._rows.messages(story.channel, story.thread, "waiting")]
@@ -255,7 +257,7 @@ class Groups:
         message = words.together(members, f"{lead.key}/and-{len(batch) - 1}", thread, now)
         self._rows.settle(ids, "grouped", why, f"told in {thread}")
         self._move(channel, batch, "told", now, top=thread)
-        self._queue(channel, message, why, now, counted=True)
+        self.queue(channel, message, why, now, counted=True)
 
     def _move(
         self, channel: str, batch: Iterable[Waiting], state: State, now: float, *, top: str | None = None
@@ -318,13 +320,13 @@ class Groups:
             ):
                 continue
             first = self._rows.first(channel, top)
-            severity = min((s.severity for s in loud), key=SEVERE.index)
+            severity = max((s.severity for s in loud), key=SEVERITIES.index)
             if first is None or not self._within(channel, policy, severity, now):
                 continue
             opened = [self._rows.first(channel, s.thread) for s in loud]
             members = [message for message in opened if message is not None]
-            message = words.again(members, first, f"{top}/again/{now:.3f}", _spoken(now - at), now)
-            self._queue(channel, message, Reason.REPEAT, now, counted=True)
+            message = words.again(members, first, f"{top}/again/{now:.3f}", duration(now - at), now)
+            self.queue(channel, message, Reason.REPEAT, now, counted=True)
 
     def _digest(self, channel: str, policy: Policy, now: float) -> None:
         held = self._rows.held(channel)
@@ -344,12 +346,4 @@ class Groups:
         for name, story in open_.items():
             over = not any(m.thread == name for m in going)
             self._rows.move(story, "over" if over else "told", now=now, top=thread)
-        self._queue(channel, message, Reason.DIGEST, now, counted=True)
-
-
-SEVERE = ("fatal", "critical", "warning", "info")
-
-
-def _spoken(seconds: float) -> str:
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes} min" if hours and minutes else f"{hours} h" if hours else f"{minutes} min"
+        self.queue(channel, message, Reason.DIGEST, now, counted=True)

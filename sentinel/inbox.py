@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TextIO
 
 from notifier.format import neutral
+from sentinel.actuator import SETTLED
 from sentinel.clock import Clock
 from sentinel.errors import CommandError, StateError
 from sentinel.journal import Journal
@@ -27,8 +28,6 @@ __all__ = ["Ack", "Answer", "Command", "Expire", "Request", "Silence", "ask", "d
 
 _LARGEST = 1 << 20
 """Bytes; no honest request is longer."""
-
-_SETTLED = ("done", "refused", "failed", "unanswered", "expired", "impossible")
 
 
 def drop(request: Request, folder: Path) -> str:
@@ -127,7 +126,7 @@ def _answer(journal: Journal, name: str) -> tuple[str, str] | None:
     if settled:
         return settled[0]["state"], settled[0]["outcome"]
     rows = journal.rows("SELECT * FROM commands WHERE request = ?", name)
-    if not rows or rows[0]["state"] not in _SETTLED:
+    if not rows or rows[0]["state"] not in SETTLED:
         return None
     row = rows[0]
     where = f" at step {row['step']}" if row["step"] is not None else ""

@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from rules.alert import AlertState
 from rules.gate import Ending
 from rules.series import Sample
 from rules.watch import Judged
@@ -44,12 +43,12 @@ from sentinel.questions import Questions
 from sentinel.remarks import Remarks
 from sentinel.requests import Answer
 from sentinel.run_rows import RunRows
-from sentinel.silences import Outcome
+from sentinel.silences import GOING, Outcome
 from sentinel.story import ADVICE, notice, outcome, tell
 from sentinel.tail import Chunk, Hurt, RunTail
 from sentinel.telling import Telling
 from sentinel.trainer_link import TrainerLink
-from sentinel.watchdog_alert import Phase, RunStanding
+from sentinel.watchdog_alert import RESTING, Phase, RunStanding
 
 QUIET_SECONDS = 2.0
 """A tick is over when its file has been silent for this long (rules: ticks)."""
@@ -331,8 +330,7 @@ class LiveRun:
     @property
     def standing(self) -> RunStanding:
         """How it stands, for those who are told at an interval that all is watched."""
-        rest = (AlertState.INACTIVE, AlertState.RESOLVED)
-        alerts = {k: a.state for k, a in self._judge.watch.alerts.items() if a.state not in rest}
+        alerts = {k: a.state for k, a in self._judge.watch.alerts.items() if a.state not in RESTING}
         return RunStanding(self.name, self.phase, self.is_blind, alerts, self._last_wall)
 
     @property
@@ -340,9 +338,8 @@ class LiveRun:
         """The stories that go on: of a run being trained, every alert that fires or may fire again."""
         if self.phase != "live":
             return []
-        going = (AlertState.FIRING, AlertState.RECOVERING, AlertState.PROBATION)
         alerts = self._judge.watch.alerts
-        return [f"{self.name}/{key}#{a.number}" for key, a in alerts.items() if a.state in going]
+        return [f"{self.name}/{key}#{a.number}" for key, a in alerts.items() if a.state in GOING]
 
     @property
     def process(self) -> Process | None:

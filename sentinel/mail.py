@@ -72,18 +72,7 @@ class Mail:
             message = replace(message, labels={**labels, **message.labels})
         for channel in self._route(replace(message, severity="fatal") if everywhere else message):
             if everywhere:
-                number = self._journal.add(
-                    "messages",
-                    key=message.key,
-                    channel=channel,
-                    thread=message.thread,
-                    body=message.to_json(),
-                    state="queued",
-                    queued=now,
-                    why=Reason.NOTICE.value,
-                )
-                if number:
-                    self._send(number, channel, message)
+                self.groups.queue(channel, message, Reason.NOTICE, now)
             else:
                 self.groups.post(channel, message, now)
 

@@ -11,16 +11,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from notifier.message import Message
 from rules.alert import AlertState
+from sentinel.actuator import SETTLED
 from sentinel.discover import RunFiles
 from sentinel.journal import Journal
 from sentinel.mail import Mail
 from sentinel.registration import Registration
 from sentinel.run_rows import RunRows
 from sentinel.story import notice
-from sentinel.watchdog_alert import Phase, RunStanding
+from sentinel.watchdog_alert import RESTING, Phase, RunStanding
 
 OVER = ("past", "finished")
 """Phases in which a run waits for nothing but a change of its files."""
@@ -71,7 +72,7 @@ class Over:
             rows.note_run({**{name: row[name] for name in row.keys() if name != "run"}, "phase": "gone"})  # noqa: SIM118  a Row iterates over its values
 
 
-def gone(name: str, folder: Path, now: float) -> Any:
+def gone(name: str, folder: Path, now: float) -> Message:
     """The message that a run's folder is gone."""
     text = f"{folder} is not there any more"
     return notice(name, "gone", "warning", "the run's folder is gone", text, now)
@@ -98,17 +99,15 @@ def seen_to_its_end(journal: Journal, name: str, found: RunFiles) -> Over | None
         over = registration.finished if row["phase"] == "finished" else not registration.known
         if not over:
             return None  # somebody may train it
-    resting = (AlertState.INACTIVE, AlertState.RESOLVED)
-    alerts = {alert.key: alert.state for alert in rows.alerts() if alert.state not in resting}
+    alerts = {alert.key: alert.state for alert in rows.alerts() if alert.state not in RESTING}
     return Over(name, found.path, row["phase"], row["last_wall"], alerts)
 
 
 def _asked(journal: Journal, name: str) -> bool:
     """Whether a command has no outcome yet."""
-    settled = ("done", "refused", "failed", "unanswered", "expired")
-    marks = ", ".join("?" * len(settled))
+    marks = ", ".join("?" * len(SETTLED))
     query = f"SELECT 1 FROM commands WHERE run = ? AND state NOT IN ({marks}) LIMIT 1"  # noqa: S608  marks only
-    return bool(journal.rows(query, name, *settled))
+    return bool(journal.rows(query, name, *SETTLED))
 
 
 def _read_to_the_end(files: Sequence[Path], rows: RunRows, folder: Path) -> bool:

@@ -18,7 +18,7 @@ from rules.tree import Arithmetic, Call, Compare, Each, Logic, Metric, Negative,
 from rules.tree import Number as Constant
 from rules.verdict import Mark as Place
 from rules.watch import RunWatch
-from sentinel.checkpoints import Checkpoint
+from sentinel.checkpoints import Checkpoint, is_suspect
 from sentinel.curves import Curves, Kept
 
 LINES = 3
@@ -377,8 +377,5 @@ def _checkpoints(scene: Scene, axis: _Axis, begin: float, now: Place) -> Iterato
         at = axis.at(each.step, each.wall_time)
         if at is None or at < begin or each.wall_time > now.wall_time:
             continue
-        suspect = any(
-            since <= each.wall_time and (until is None or each.wall_time <= until)
-            for since, until in scene.suspicions
-        )
+        suspect = is_suspect(each, scene.suspicions)
         yield Mark("suspect" if suspect else "checkpoint", at, each.name)

@@ -14,11 +14,12 @@ from fnmatch import fnmatchcase
 from typing import Any, Literal, NamedTuple
 
 from notifier.format import utc
+from rules.alert import AlertState
 from rules.source import nearest
 from sentinel.journal import Journal
 from sentinel.requests import Ack, Expire, Silence
 
-GOING = ("firing", "recovering", "probation")
+GOING = (AlertState.FIRING, AlertState.RECOVERING, AlertState.PROBATION)
 """States of an alert that people are told of and that can be acknowledged."""
 
 

@@ -19,6 +19,9 @@ from sentinel.story import notice
 
 Phase: TypeAlias = Literal["live", "finished", "past", "gone"]
 
+RESTING = (AlertState.INACTIVE, AlertState.RESOLVED)
+"""States of an alert that nobody needs to hear of."""
+
 TITLE = "watchdog: the sentinel is watching"
 
 SILENT = 1800.0

@@ -8,8 +8,7 @@ import argparse
 import sys
 
 from sentinel.clock import SystemClock
-from sentinel.commands.options import Commands, settings, where_options
-from sentinel.commands.silence import user
+from sentinel.commands.options import Commands, settings, user, wait_option, where, where_options
 
 
 def add(commands: Commands) -> None:
@@ -21,9 +20,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("rule", help="the alert that fires, as `sentinel status` prints it")
     parser.add_argument("--why", default="", help="what is said with it in the alert's thread")
     parser.add_argument("--by", help="who has it; default: the user's name")
-    parser.add_argument(
-        "--wait", type=float, default=60.0, metavar="SECONDS", help="how long to wait for the answer"
-    )
+    wait_option(parser, "answer")
     where_options(parser)
     parser.set_defaults(function=ack)
 
@@ -34,5 +31,5 @@ def ack(options: argparse.Namespace) -> int:
 
     chosen = settings(options.config)
     request = Ack(options.run, options.rule, options.by or user(), options.why)
-    logdir, state = options.logdir or chosen.logdir, options.state or chosen.state_folder
+    logdir, state = where(options, chosen)
     return ask(request, logdir, state, options.wait, SystemClock(), sys.stdout)

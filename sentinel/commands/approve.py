@@ -9,8 +9,7 @@ import json
 import sys
 
 from sentinel.clock import SystemClock
-from sentinel.commands.options import Commands, settings, where_options
-from sentinel.commands.silence import user
+from sentinel.commands.options import Commands, settings, user, wait_option, where, where_options
 from sentinel.errors import ConfigError
 
 
@@ -41,9 +40,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--why", default="", help="kept in the journal, and told in the alert's thread")
     parser.add_argument("--by", help="who answers; default: the user's name")
     parser.add_argument("--json", action="store_true", help="the list as one object on standard output")
-    parser.add_argument(
-        "--wait", type=float, default=60.0, metavar="SECONDS", help="how long to wait for the answer"
-    )
+    wait_option(parser, "answer")
     where_options(parser)
     parser.set_defaults(function=approve, choice="act")
 
@@ -54,7 +51,7 @@ def approve(options: argparse.Namespace) -> int:
     from sentinel.question_table import as_json, exists, print_questions, read_questions
 
     chosen = settings(options.config)
-    logdir, state = options.logdir or chosen.logdir, options.state or chosen.state_folder
+    logdir, state = where(options, chosen)
     if options.id is None:
         if options.choice != "act":
             raise ConfigError(f"--{options.choice} answers a question; write its ID before it")

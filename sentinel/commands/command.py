@@ -8,7 +8,7 @@ import argparse
 import sys
 
 from sentinel.clock import SystemClock
-from sentinel.commands.options import Commands, settings, where_options
+from sentinel.commands.options import Commands, settings, wait_option, where, where_options
 from sentinel.errors import CommandError
 
 
@@ -33,9 +33,7 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--why", default="asked by hand", help="reason, kept in the journal and told to the trainer"
     )
-    parser.add_argument(
-        "--wait", type=float, default=60.0, metavar="SECONDS", help="how long to wait for the outcome"
-    )
+    wait_option(parser, "outcome")
     where_options(parser)
     parser.set_defaults(function=command)
 
@@ -51,8 +49,8 @@ def command(options: argparse.Namespace) -> int:
             f"--to, --set and --reinit belong to a rollback, not to {options.verb}; nothing was asked"
         )
     request = Command(options.run, options.verb, options.to, changes, tuple(options.reinit), options.why)
-    logdir = options.logdir or chosen.logdir
-    return ask(request, logdir, options.state or chosen.state_folder, options.wait, SystemClock(), sys.stdout)
+    logdir, state = where(options, chosen)
+    return ask(request, logdir, state, options.wait, SystemClock(), sys.stdout)
 
 
 def _assignment(text: str) -> tuple[str, float | int | bool | str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import getpass
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
@@ -33,6 +34,26 @@ def where_options(parser: argparse.ArgumentParser) -> None:
     )
     config_option(parser)
     parser.add_argument("--state", type=Path, help="folder of the sentinel's memory; default: [state] folder")
+
+
+def where(options: argparse.Namespace, chosen: Settings) -> tuple[Path, Path | None]:
+    """Return the folder of runs and that of the sentinel's memory: as said, else as configured."""
+    return options.logdir or chosen.logdir, options.state or chosen.state_folder
+
+
+def wait_option(parser: argparse.ArgumentParser, what: str) -> None:
+    """Let a command that asks the running sentinel wait longer, or shorter, for its `what`."""
+    parser.add_argument(
+        "--wait", type=float, default=60.0, metavar="SECONDS", help=f"how long to wait for the {what}"
+    )
+
+
+def user() -> str:
+    """Name who asks."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container's user may have no name
+        return "somebody"
 
 
 def settings(config: Path | None, packs: Sequence[str] = ()) -> Settings:

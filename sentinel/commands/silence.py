@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import argparse
-import getpass
 import json
 import math
 import sys
@@ -14,7 +13,7 @@ from pathlib import Path
 
 from notifier.format import neutral, utc
 from sentinel.clock import SystemClock
-from sentinel.commands.options import Commands, settings, where_options
+from sentinel.commands.options import Commands, settings, user, wait_option, where, where_options
 from sentinel.errors import ConfigError, RunGoneError
 
 
@@ -36,9 +35,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--list", action="store_true", help="list the silences in force, and ask nothing")
     parser.add_argument("--json", action="store_true", help="with --list: one object on standard output")
     parser.add_argument("--expire", type=int, metavar="ID", help="end the silence of this number now")
-    parser.add_argument(
-        "--wait", type=float, default=60.0, metavar="SECONDS", help="how long to wait for the answer"
-    )
+    wait_option(parser, "answer")
     where_options(parser)
     parser.set_defaults(function=silence)
 
@@ -52,7 +49,7 @@ def silence(options: argparse.Namespace) -> int:
     from sentinel.inbox import Expire, Request, Silence, ask
 
     chosen = settings(options.config)
-    logdir, state = options.logdir or chosen.logdir, options.state or chosen.state_folder
+    logdir, state = where(options, chosen)
     clock = SystemClock()
     if options.list:
         return _list(logdir, state, clock.wall(), as_json=options.json)
@@ -68,14 +65,6 @@ def silence(options: argparse.Namespace) -> int:
         ends = _ends(options.length, options.until, clock.wall())
         request = Silence(options.run, ends, who, options.why, options.rule, options.actions)
     return ask(request, logdir, state, options.wait, clock, sys.stdout)
-
-
-def user() -> str:
-    """Name who asks."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a container's user may have no name
-        return "somebody"
 
 
 def _ends(length: str | None, until: str | None, now: float) -> float:

@@ -9,7 +9,7 @@ import json
 import sys
 
 from sentinel.clock import SystemClock
-from sentinel.commands.options import Commands, settings, where_options
+from sentinel.commands.options import Commands, settings, where, where_options
 
 
 def add(commands: Commands) -> None:
@@ -25,7 +25,7 @@ def status(options: argparse.Namespace) -> int:
     from sentinel.status import print_status, read_status
 
     chosen = settings(options.config)
-    logdir, state = options.logdir or chosen.logdir, options.state or chosen.state_folder
+    logdir, state = where(options, chosen)
     found = read_status(logdir, state, SystemClock().wall())
     if options.json:
         print(json.dumps(found, indent=2, allow_nan=False))
